@@ -157,6 +157,10 @@ BUILT_IN = {
     "ruler-sea": "benchmarks.suites.ruler:build_sea",
     "emoji": "benchmarks.suites.emoji:build",
     "speculation": "benchmarks.suites.speculation:build",
+    "flores200": "benchmarks.suites.parallel:build_flores200",
+    "pud_mt": "benchmarks.suites.parallel:build_pud_mt",
+    "nusax_mt": "benchmarks.suites.parallel:build_nusax_mt",
+    "udhr_mt": "benchmarks.suites.parallel:build_udhr_mt",
 }
 
 

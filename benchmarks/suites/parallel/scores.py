@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,3 +46,18 @@ def bleu(sums: np.ndarray) -> np.ndarray:
     mean = np.exp(np.log(np.where(np.expand_dims(scored, -1), precision, 1)).mean(-1))
     brevity = np.exp(np.minimum(0, 1 - reference / np.where(length > 0, length, 1)))
     return np.where(scored, 100 * brevity * mean, 0)
+
+
+def chrf_of_some(sums: np.ndarray) -> np.ndarray:
+    """`chrf` of [..., 1 + 24], the first the number of sentences; NaN where there is none: no translations are no score, not a score of 0."""
+    return _of_some(chrf, sums)
+
+
+def bleu_of_some(sums: np.ndarray) -> np.ndarray:
+    """`bleu` of [..., 1 + 10], likewise."""
+    return _of_some(bleu, sums)
+
+
+def _of_some(reducer: Callable[[np.ndarray], np.ndarray], sums: np.ndarray) -> np.ndarray:
+    counts = np.asarray(sums, dtype=np.float64)
+    return np.where(counts[..., 0] > 0, reducer(counts[..., 1:]), np.nan)
