@@ -16,6 +16,8 @@ from typing import Any
 from benchmarks.suites.parallel import corpora, prompts
 from benchmarks.suites.parallel.counting import Counting, model_of, signatures
 from benchmarks.suites.parallel.scores import BLEU_COLUMNS, CHRF_COLUMNS
+from benchmarks.suites.perplexity.texts import texts
+from harness.overlap import find
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, spread
 from training.identification import consistent, identify
 
@@ -75,6 +77,7 @@ class Parallel:
     spm: str
     max_tokens: int
     quick: int | Mapping[str, int]
+    apart_from: Mapping[str, Sequence[Any]]
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -164,11 +167,22 @@ class Parallel:
         }
         if self._generates:
             self.facts["signatures"] = signatures(self.model)
-        found = [sample for pair in self._pairs for sample in self._of_pair(pair, corpus)]
+        found = self._apart([sample for pair in self._pairs for sample in self._of_pair(pair, corpus)], context)
         if context.samples == "quick":
             kept = {one.sample for one in spread([one for one in found if not one.data.amiss], self.quick)}
             found = [one for one in found if one.data.amiss or one.sample in kept]
         yield from found
+
+    def _apart(self, found: list[Sample], context: SuiteContext) -> list[Sample]:
+        """Without the sentences that also stand in the training text: data sets hold parts of one another."""
+        dropped: set[str] = set()
+        for language in self.apart_from:
+            asked = [(self.name, one.sample, one.data.source) for one in found if one.data.pair.source == language]
+            asked += [(self.name, one.sample, one.data.reference) for one in found if one.data.pair.target == language]
+            training = (text.text for text in texts(self.name, [language], self.apart_from, context))
+            dropped |= {overlap.sample for overlap in find(training, asked)}
+        self.facts["left out, in the training text"] = len(dropped)
+        return [one for one in found if one.sample not in dropped]
 
     def _of_pair(self, pair: Pair, corpus: corpora.Corpus) -> list[Sample]:
         theirs, ours = corpus.texts[pair.source], corpus.texts[pair.target]
@@ -270,6 +284,7 @@ def _build(
     spm: str = "",
     max_tokens: int = 1024,
     quick: int | Mapping[str, int] = 25,
+    apart_from: Mapping[str, Sequence[Any]] | None = None,
 ) -> Parallel:
     return Parallel(
         name=name,
@@ -284,6 +299,7 @@ def _build(
         spm=spm,
         max_tokens=max_tokens,
         quick=quick,
+        apart_from=apart_from or {},
     )
 
 
@@ -291,7 +307,8 @@ def build_flores200(name: str, languages: Sequence[str], **options: Any) -> Para
     """Factory of `flores200`: devtest is judged, shots are of dev.
 
     Options: `pairs` ("ind-jav": any pair; default both directions with English), `shots`, `seed`, `modes` ("generate", "likelihood"), `chat`,
-    `spm` (the flores200 SentencePiece model), `max_tokens` (the most of any translation), `quick` sentences a pair (a verdict needs 20).
+    `spm` (the flores200 SentencePiece model), `max_tokens` (the most of any translation), `quick` sentences a pair (a verdict needs 20),
+    `apart_from` (language -> training sources: sentences that they repeat are left out).
     """
     return _build("flores200", name, languages, **options)
 
