@@ -195,15 +195,15 @@ def test_a_chat_prompt_is_a_conversation_whose_turns_are_the_shots(hub):
     assert two_lines.shown["answer"].startswith("Here it is: ")
 
 
-def test_a_reference_never_meets_the_limit_by_bytes(hub):
-    _, samples, _ = drawn(hub, *OTHERS, samples="full")
+def test_a_translation_may_take_what_its_source_says_in_bytes(hub):
+    _, samples, _ = drawn(hub, *OTHERS)
     for sample in samples:
-        limit, size = sample.requests[0].settings["max_tokens"], len(sample.data.reference.encode())
-        assert limit >= min(size, 0.3 * size)
-        assert limit == prompts.most_tokens(sample.data.pair.source, sample.data.pair.target, sample.data.source, 1024)
-    assert prompts.most_tokens("eng", "mya", "a" * 100, 1024) == 645
-    assert prompts.most_tokens("mya", "eng", "a" * 430, 1024) == 90
+        expected = prompts.most_tokens(sample.data.pair.source, sample.data.pair.target, sample.data.source, 1024)
+        assert sample.requests[0].settings["max_tokens"] == expected
+    assert prompts.most_tokens("eng", "mya", "a" * 100, 1024) == 645  # 100 * 4.3 * 1.5
+    assert prompts.most_tokens("mya", "eng", "က" * 200, 1024) == 84  # 600 / 4.3 * 1.5 * .4
     assert prompts.most_tokens("eng", "mya", "a" * 100, 200) == 200
+    assert prompts.most_tokens("eng", "ind", "a", 1024) == 32
 
 
 # ------------------------------------------------------------------------------------------------------------------- options
