@@ -1,5 +1,7 @@
 """Runs suites on a checkpoint: `python -m harness.evaluation --order EVAL.json`, the child that the pipeline orders.
 
+A person's command line is in `evaluation_command.py`; both come to `run`.
+
     samples -> requests in the checkpoint's tokens -> answers (journal, else model) -> rows -> SUITE.parquet
 
 Answers are kept as they come, so a killed run started again computes only what is missing; rows and everything after them are made
@@ -8,7 +10,6 @@ anew each time. `offline_answers` never loads the model: a replay of today's ext
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -283,14 +284,14 @@ def _interrupted(number: int, _: Any) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The child. Exit codes: 0 done, 1 an error (OUTPUT/error.json says which), 130 interrupted (run again to resume)."""
-    parser = argparse.ArgumentParser(prog="python -m harness.evaluation", description="Run suites on a checkpoint.")
-    parser.add_argument("path", nargs="?", metavar="EVAL.json", help="the order")
-    parser.add_argument("--order", metavar="EVAL.json", help="the order, by name")
-    given = parser.parse_args(arguments)
-    path = given.order or given.path
-    if not path:
-        parser.error("name an order: --order EVAL.json")
+    """An order, `[--order] EVAL.json`, or the person's command. Exit codes of an order: 0 done, 1 an error (OUTPUT/error.json says which), 130
+    interrupted (run again to resume)."""
+    told = list(sys.argv[1:] if arguments is None else arguments)
+    if "--order" not in told[:1] and not (len(told) == 1 and told[0].endswith(".json")):
+        from harness import evaluation_command
+
+        return evaluation_command.main(told)
+    path = told[-1]
     signal.signal(signal.SIGTERM, _interrupted)
     data = json.loads(Path(path).read_text(encoding="utf-8"))
     output = Path(data.get("output", Path(path).parent))

@@ -23,7 +23,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +301,7 @@ class Store:
             aside.mkdir(parents=True)
             for name, path in files.items():
                 durable.place(path, aside / name, link=link and name != "log.txt")  # a log may still be appended to
-            entries = _entries(aside, files)
+            entries = file_entries(aside, files)
             record = Record(**fields, files=entries, content=content_digest(entries))
             if record.adopted:
                 record = dataclasses.replace(record, recipe={"adopted": record.content})
@@ -412,11 +412,13 @@ def _fingerprint_of(record: Record) -> str:
     return fingerprint(stage=record.stage, recipe=record.recipe, version=record.version, data=record.data, parents=contents)
 
 
-def _entries(directory: Path, names: Mapping[str, Path]) -> dict[str, FileEntry]:
+def file_entries(directory: Path, names: Iterable[str]) -> dict[str, FileEntry]:
+    """Files of a directory, by name, as a record lists them."""
+    names = sorted(names)
     hashes = durable.hash_files(directory / name for name in names)
     return {
         name: FileEntry(sha256=hashes[directory / name], bytes=(directory / name).stat().st_size, content=name not in SHOWN_ONLY)
-        for name in sorted(names)
+        for name in names
     }
 
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.suites.perplexity.texts import Text, check_sources, texts
 from benchmarks.suites.perplexity.trigram import Trigram
 from harness.overlap import find
-from harness.suites import Metric, Request, Row, Sample, SuiteContext, spread
+from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteSpec, spread
 from training.languages import LanguageError, by_code
+from training.recipe import HubText, WorldText
 
 SPACED = ("Latin",)  # of the scripts of our languages
+UDHR = "un/udhr"
 SHOWN = 240  # characters of a document that a person sees
 
 
@@ -142,3 +145,18 @@ def build(
         window=window,
         quick=quick,
     )
+
+
+def alone(languages: Sequence[str], hub: Path | None) -> dict[str, SuiteSpec]:
+    """What `--suite perplexity` stands for without options: the articles of the UDHR where a mirror has them in every language asked for,
+    else the embedded held-out stories."""
+    articles = hub is not None and all((hub / UDHR / language).is_dir() for language in languages)
+    sources = {
+        language: [_article(language) if articles else WorldText(language=language, documents=60, split="held_out")]
+        for language in languages
+    }  # type: ignore[arg-type]
+    return {"perplexity": SuiteSpec(suite="perplexity", languages=tuple(languages), options={"sources": sources})}
+
+
+def _article(language: str) -> HubText:
+    return HubText(dataset=UDHR, config=language, split="train", field="text", language=language, licence="public domain", mirror_only=True)

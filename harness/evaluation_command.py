@@ -1,0 +1,286 @@
+"""The person's way to an evaluation: `python -m harness.evaluation DIR_OR_HUB_ID --suite NAMES --languages CODES --output scores.parquet`.
+
+No profile and no store: the suites are named on the command line, the table goes to the terminal, the rows to one Parquet file, and the
+answers to a folder beside it, so that a run that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import suites as suites_module
+from harness.progress import Progress, duration
+from harness.record import TOKENIZER_FILES, content_digest
+from harness.rows import Rows, StatisticsError
+from harness.statistics import CONFIDENCE, estimate
+from harness.store import file_entries
+from harness.suites import SuiteSpec, load
+from training.languages import LANGUAGES
+
+CODES = tuple(language.iso for language in LANGUAGES if language.iso not in ("eng", "cmn"))  # the 13
+
+
+class CommandError(Exception):
+    """A command line that cannot be carried out; the message names the option and the mend."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of the table. `value` and `interval` are None where the rows give no score; `note` says why."""
+
+    suite: str
+    metric: str
+    language: str
+    value: float | None
+    interval: tuple[float, float] | None
+    count: str
+    note: str = ""
+
+
+def specs(
+    names: Sequence[str], languages: Sequence[str], options: Mapping[str, Mapping[str, Any]], hub: Path | None
+) -> dict[str, SuiteSpec]:
+    """The suites that a command line names. A suite's module may say what its bare name stands for: `alone(languages, hub)`.
+
+    `options` maps a name to options of its factory. Raises CommandError or SuiteError.
+    """
+    found: dict[str, SuiteSpec] = {}
+    for name in names:
+        given = dict(options.get(name, {}))
+        alone = None if given else _alone(name)
+        made = (
+            alone(tuple(languages), hub)
+            if alone
+            else {name.replace(":", "_"): SuiteSpec(suite=name, languages=tuple(languages), options=given)}
+        )
+        found.update(made)
+    if unknown := sorted(options.keys() - set(names)):
+        raise CommandError(f"--option {unknown[0]}.…: no suite of that name is asked for; --suite names {', '.join(names)}")
+    for name, spec in found.items():
+        load(spec, name)  # a wrong option is said before a model is loaded
+    return found
+
+
+def _alone(name: str) -> Any:
+    target = suites_module.BUILT_IN.get(name)
+    return getattr(importlib.import_module(target.partition(":")[0]), "alone", None) if target else None
+
+
+def digests(checkpoint: Path) -> tuple[str, str]:
+    """Content digests (hex) of a checkpoint's directory and of its tokenizer, hidden files aside. Raises CommandError."""
+    names = [path.relative_to(checkpoint).as_posix() for path in sorted(checkpoint.rglob("*")) if path.is_file()]
+    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+    if "config.json" not in names:
+        raise CommandError(f"{checkpoint} is no checkpoint: it has no config.json")
+    entries = file_entries(checkpoint, names)
+    return content_digest(entries), content_digest({name: entry for name, entry in entries.items() if name in TOKENIZER_FILES})
+
+
+def lines(rows: Rows, suite: str, metrics: Sequence[Any], languages: Sequence[str]) -> Iterator[Line]:
+    """A line a metric and language that the rows can score, and one for the mean of the languages."""
+    there = [language for language in languages if language in set(rows.language)]
+    for metric in metrics:
+        scored = []
+        for language in there:
+            line = _line(rows.select([language]), suite, metric, (language,), language)
+            if line:
+                scored += [language] if line.value is not None else []
+                yield line
+        if len(scored) > 1 and metric.transform == "identity":  # a mean of exponentials is that of the worst language
+            mean = _line(rows.select(scored), suite, metric, tuple(scored), f"mean of {len(scored)}")
+            if mean:
+                yield mean
+
+
+def _line(rows: Rows, suite: str, metric: Any, languages: tuple[str, ...], name: str) -> Line | None:
+    """None where the rows hold nothing that the metric is about (all its denominators are nought)."""
+    if metric.denominator and not rows.values[metric.denominator].any():
+        return None
+    try:
+        found = estimate(rows, metric, languages)
+        interval = found.interval() if found.clusters > 1 and not found.constant else None
+        if interval and metric.transform == "exp":  # symmetric in the logarithm, and never negative
+            low, high = estimate(rows, dataclasses.replace(metric, transform="identity"), languages).interval()
+            interval = math.exp(low), math.exp(high)
+    except StatisticsError as error:
+        return Line(suite=suite, metric=metric.name, language=name, value=None, interval=None, count=str(len(rows)), note=str(error))
+    count = f"{found.samples}" if found.samples == found.clusters else f"{found.samples} in {found.clusters}"
+    return Line(suite=suite, metric=metric.name, language=name, value=found.value, interval=interval, count=count)
+
+
+def table(found: Sequence[Line], summary: Mapping[str, Any]) -> str:
+    """The table as text, and under it what was excluded, cut or scored by other prompts than the original's."""
+    percent = round(100 * CONFIDENCE)
+    cells = [("suite", "metric", "language", "score", f"{percent} % interval", "n")]
+    for line in found:
+        value = "-" if line.value is None else f"{line.value:.4f}"
+        interval = "" if line.interval is None else f"[{line.interval[0]:.4f}, {line.interval[1]:.4f}]"
+        cells.append((line.suite, line.metric, line.language, value, interval or line.note[:60], line.count))
+    width = [max(len(row[column]) for row in cells) for column in range(6)]
+    right = (False, False, False, True, False, True)
+    out = [
+        "  ".join(text.rjust(size) if to_right else text.ljust(size) for text, size, to_right in zip(row, width, right, strict=True))
+        for row in cells
+    ]
+    for suite, entry in summary.items():
+        facts = entry["facts"]
+        said = [f"{facts['truncated']} longer than the model's window"] if facts.get("truncated") else []
+        said += [f"{key}: {facts[key]}" for key in ("excluded", "prompts", "label", "left_out") if facts.get(key)]
+        out.append(f"{suite}: {entry['rows']} samples, {duration(entry['seconds'])}" + "".join(f"; {text}" for text in said))
+    return "\n".join(out)
+
+
+def _options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`SUITE.KEY=VALUE`, the value as JSON, else as text."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in given:
+        where, equals, value = text.partition("=")
+        suite, dot, key = where.rpartition(".")
+        if not equals or not dot:
+            raise CommandError(f"--option {text}: write SUITE.KEY=VALUE, such as ruler.lengths=[512]")
+        try:
+            found.setdefault(suite, {})[key] = json.loads(value)
+        except ValueError:
+            found.setdefault(suite, {})[key] = value
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m harness.evaluation", description="Score a checkpoint. No profile and no store are needed."
+    )
+    made.add_argument("checkpoint", metavar="DIR_OR_HUB_ID", help="a checkpoint's directory, or its name on the Hub")
+    made.add_argument("--suite", required=True, metavar="NAMES", help="suites, with commas: sailcompass,perplexity,lm_eval:xcopa_th")
+    made.add_argument("--languages", default=",".join(CODES), metavar="CODES", help="ISO 639-3, with commas")
+    made.add_argument("--backend", default="hf", help="hf, vllm, or the URL of an OpenAI-compatible server (default hf)")
+    made.add_argument(
+        "--gate-hub", type=Path, metavar="DIR", default=os.environ.get("SEATRIALS_HUB"), help="a local mirror of Hub data sets"
+    )
+    made.add_argument("--gate-originals", type=Path, metavar="DIR", action="append", default=[], help="a checkout of a benchmark")
+    made.add_argument("--samples", choices=("quick", "full"), default="full")
+    made.add_argument("--option", action="append", default=[], metavar="SUITE.KEY=VALUE", help="an option of a suite's factory")
+    made.add_argument("--reference", type=Path, metavar="DIR", help="the checkpoint that a suite compares with")
+    made.add_argument("--revision", help="of a checkpoint on the Hub")
+    made.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    made.add_argument("--device", default="auto")
+    made.add_argument("--output", type=Path, required=True, metavar="FILE.parquet", help="per-sample rows")
+    return made
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Score and print. Exit codes: 0 done, 2 the command line, 4 an error, 130 interrupted (the same command goes on)."""
+    given = parser().parse_args(arguments)
+    progress = Progress(sys.stderr, live=sys.stderr.isatty() and "NO_COLOR" not in os.environ)
+    try:
+        _run(given, progress)
+    except CommandError as error:
+        progress.clear()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        progress.clear()
+        print("interrupted: the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        progress.clear()
+        if not _ours(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+    return 0
+
+
+def _ours(error: Exception) -> bool:
+    return type(error).__module__.split(".")[0] in ("harness", "training", "benchmarks")
+
+
+def _run(given: argparse.Namespace, progress: Progress) -> None:
+    from harness import evaluation
+
+    if given.output.suffix != ".parquet":
+        raise CommandError(f"--output {given.output}: name a .parquet file")
+    if given.gate_hub and not Path(given.gate_hub).is_dir():
+        raise CommandError(f"--gate-hub {given.gate_hub} is not a directory")
+    hub = Path(given.gate_hub).resolve() if given.gate_hub else None
+    languages = _languages(given.languages)
+    names = list(dict.fromkeys(name.strip() for name in given.suite.split(",") if name.strip()))
+    chosen = specs(names, languages, _options(given.option), hub)
+    checkpoint = _checkpoint(given.checkpoint, given.revision)
+    model, tokenizer = digests(checkpoint)
+    kept = given.output.with_suffix(".answers").resolve()
+    rows = kept / f"rows-{model[:12]}"
+    order = evaluation.Order(
+        checkpoint=checkpoint,
+        model_digest=model,
+        tokenizer_digest=tokenizer,
+        suites=chosen,
+        store=kept,
+        output=rows,
+        profile_dir=str(Path.cwd()),
+        hub=str(hub) if hub else None,
+        originals=[str(path.resolve()) for path in given.gate_originals],
+        reference=given.reference.resolve() if given.reference else None,
+        reference_digest=digests(given.reference)[0] if given.reference else "",
+        samples=given.samples,
+        dtype=given.dtype,
+        device=given.device,
+        threads=len(os.sched_getaffinity(0)),
+        backend=given.backend,
+    )
+    summary = evaluation.run(order, lambda **event: progress.show(checkpoint.name, event))
+    progress.clear()
+    found = [
+        line
+        for name, spec in chosen.items()
+        for line in lines(Rows.read(rows / f"{name}.parquet"), name, load(spec, name).metrics, spec.languages)
+    ]
+    _together(given.output, rows, list(chosen))
+    print(table(found, summary))
+    print(f"rows: {given.output}   answers: {kept} (the same command asks nothing twice)")
+
+
+def _languages(text: str) -> list[str]:
+    codes = [code.strip() for code in text.split(",") if code.strip()]
+    known = [language.iso for language in LANGUAGES]
+    if unknown := [code for code in codes if code not in known]:
+        raise CommandError(f"--languages: no language {unknown[0]!r}; there are {', '.join(known)}")
+    return codes
+
+
+def _checkpoint(name: str, revision: str | None) -> Path:
+    path = Path(name)
+    if path.is_dir():
+        return path.resolve()
+    if path.exists() or name.count("/") != 1 or name.startswith((".", "/")):
+        raise CommandError(f"{name} is neither a directory nor a name on the Hub (OWNER/MODEL)")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]))
+    except Exception as error:  # each way of not reaching the Hub has an error of its own
+        raise CommandError(f"{name} is no directory here, and the Hub does not give it: {type(error).__name__}: {error}") from error
+
+
+def _together(output: Path, folder: Path, names: Sequence[str]) -> None:
+    """One file of all rows: a column `suite` before the others; a value that a suite does not have is null."""
+    import pyarrow
+    import pyarrow.parquet
+
+    parts = []
+    for name in names:
+        part = pyarrow.parquet.read_table(folder / f"{name}.parquet")
+        parts.append(part.add_column(0, "suite", pyarrow.array([name] * part.num_rows, pyarrow.string())))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    aside = output.with_name(f".{output.name}.{os.getpid()}")
+    pyarrow.parquet.write_table(pyarrow.concat_tables(parts, promote_options="default"), aside)
+    aside.replace(output)

@@ -1,0 +1,110 @@
+"""The person's command: suites by name, a table that agrees with float64 arithmetic on the rows it writes, errors with a mend."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from harness import evaluation, evaluation_command
+from harness.answers import Journal
+from tests.harness.checkpoints import TEXTS, checkpoint
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch) -> list[str]:
+    """A command line that scores two languages' texts, run in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SEATRIALS_HUB", raising=False)
+    sources = {}
+    for language, text in (("ind", TEXTS[3]), ("vie", TEXTS[1])):
+        lines = [json.dumps({"text": f"{i} {text[: 30 + i]}"}, ensure_ascii=False) for i in range(25)]
+        (tmp_path / f"{language}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        sources[language] = [{"__type__": "training.recipe:TextFiles", "path": f"{language}.jsonl", "language": language}]
+    return [
+        str(checkpoint()),
+        "--suite=perplexity",
+        "--languages=ind,vie",
+        f"--option=perplexity.sources={json.dumps(sources)}",
+        "--device=cpu",
+        "--output=out/scores.parquet",
+    ]
+
+
+def cells(text: str) -> dict[tuple[str, str], list[str]]:
+    return {(line.split()[1], " ".join(line.split()[2:-4])): line.split() for line in text.splitlines() if line.startswith("perplexity ")}
+
+
+def test_the_table_is_what_the_rows_say(told, tmp_path, capsys):
+    assert evaluation.main(told) == 0
+    shown = cells(capsys.readouterr().out)
+    rows = pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet").to_pandas()
+    assert set(rows["suite"]) == {"perplexity"}
+    assert len(rows) == 50
+    by_hand = {}
+    for language, own in rows.groupby("language"):
+        by_hand[language] = own["v.bits"].sum() / own["v.bytes"].sum()
+        assert float(shown["bits_per_byte", language][3]) == pytest.approx(by_hand[language], abs=6e-5)
+        low, high = (float(part.strip("[],")) for part in shown["token_perplexity", language][4:6])
+        assert 0 < low < math.exp(own["v.nats"].sum() / own["v.tokens"].sum()) < high
+    mean = shown["bits_per_byte", "mean of 2"]
+    assert float(mean[5]) == pytest.approx(np.mean(list(by_hand.values())), abs=6e-5)
+    assert ("token_perplexity", "mean of 2") not in shown
+
+
+def test_the_same_command_asks_nothing_twice(told, tmp_path, capsys, monkeypatch):
+    assert evaluation.main(told) == 0
+    first = capsys.readouterr().out
+    model, _ = evaluation_command.digests(checkpoint())
+    assert len(Journal(tmp_path / "out" / "scores.answers", model)) == 50
+    monkeypatch.setattr("harness.backends.hf.HFBackend.__init__", lambda *_, **__: pytest.fail("the model was loaded again"))
+    assert evaluation.main(told) == 0
+    assert cells(capsys.readouterr().out) == cells(first)
+
+
+def test_another_checkpoint_is_not_given_the_answers_of_this_one(told, tmp_path):
+    assert evaluation.main(told) == 0
+    first = pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet")["v.bits"].to_pylist()
+    assert evaluation.main([str(checkpoint(seed=1)), *told[1:]]) == 0
+    assert pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet")["v.bits"].to_pylist() != first
+
+
+def test_suites_of_unlike_rows_share_the_file(told, tmp_path):
+    assert evaluation.main([*told, "--suite=perplexity,choice", "--samples=quick", "--option=choice.count=4"]) == 0
+    rows = pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet").to_pandas()
+    assert set(rows["suite"]) == {"perplexity", "choice"}
+    assert rows[rows["suite"] == "choice"]["v.bits"].isna().all()
+    assert rows[rows["suite"] == "choice"]["v.margin"].notna().all()
+
+
+def test_without_options_a_name_stands_for_something():
+    found = evaluation_command.specs(["perplexity"], ["ind", "war"], {}, None)
+    assert set(found["perplexity"].options["sources"]) == {"ind", "war"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "message"),
+    [
+        (["--suite=perplexity,perplexiti"], 4, "did you mean perplexity?"),
+        (["--languages=ind,xxx"], 2, "--languages: no language 'xxx'"),
+        (["--output=scores.csv"], 2, "name a .parquet file"),
+        (["--option=count=4"], 2, "write SUITE.KEY=VALUE"),
+        (["--option=ruler.count=4"], 2, "no suite of that name is asked for"),
+        (["--option=perplexity.colour=4"], 4, "does not take these options"),
+        (["--gate-hub=nowhere"], 2, "--gate-hub nowhere is not a directory"),
+    ],
+)
+def test_a_wrong_command_says_what_to_mend(told, capsys, changed, code, message):
+    assert evaluation.main([*told, *changed]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("name", "message"), [("not-there", "neither a directory nor a name on the Hub"), (".", "it has no config.json")])
+def test_what_is_no_checkpoint_is_refused(told, capsys, name, message):
+    assert evaluation.main([name, *told[1:]]) == 2
+    assert message in capsys.readouterr().err
