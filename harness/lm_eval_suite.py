@@ -190,6 +190,7 @@ class LmEvalSuite:
             sample=sample.sample,
             cluster=sample.cluster,
             language=sample.language,
+            stratum=sample.stratum,
             values={column: value for column, value in values.items() if column in wanted},
             shown=_shown(task, document, instances, answers),
         )

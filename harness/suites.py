@@ -156,6 +156,7 @@ BUILT_IN = {
     "ruler": "benchmarks.suites.ruler:build",
     "ruler-sea": "benchmarks.suites.ruler:build_sea",
     "emoji": "benchmarks.suites.emoji:build",
+    "retention": "benchmarks.suites.retention:build",
     "speculation": "benchmarks.suites.speculation:build",
     "flores200": "benchmarks.suites.parallel:build_flores200",
     "pud_mt": "benchmarks.suites.parallel:build_pud_mt",

@@ -116,6 +116,11 @@ class LanguageSuite:
         )
 
 
+def is_elsewhere(response: str, prompt: Mapping[str, Any]) -> bool:
+    """A trait for `harness.miner`: the response is surely in another language than its prompt."""
+    return consistent(response, prompt["language"], as_set=True) is False
+
+
 def _border(text: str) -> int:
     """Where a document is cut: the first space after its middle, or the middle where it has no spaces."""
     middle = len(text) // 2
