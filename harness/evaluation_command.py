@@ -26,6 +26,13 @@ from harness.store import file_entries
 from harness.suites import SuiteSpec, load
 from training.languages import LANGUAGES
 
+SAID = (
+    "prompts",
+    "invalid",
+    "beyond the window",
+    "left out, in the training text",
+    "left_out",
+)  # facts of a suite that stand under the table
 CODES = tuple(language.iso for language in LANGUAGES if language.iso not in ("eng", "cmn"))  # the 13
 
 
@@ -111,6 +118,8 @@ def _line(rows: Rows, suite: str, metric: Any, languages: tuple[str, ...], name:
         if interval and metric.transform == "exp":  # symmetric in the logarithm, and never negative
             low, high = estimate(rows, dataclasses.replace(metric, transform="identity"), languages).interval()
             interval = math.exp(low), math.exp(high)
+        if interval and metric.ceiling is not None:  # a share lies between 0 and its ceiling, whatever a t interval says
+            interval = max(0.0, interval[0]), min(metric.ceiling, interval[1])
     except StatisticsError as error:
         return Line(suite=suite, metric=metric.name, language=name, value=None, interval=None, count=str(len(rows)), note=str(error))
     count = f"{found.samples}" if found.samples == found.clusters else f"{found.samples} in {found.clusters}"
@@ -134,7 +143,7 @@ def table(found: Sequence[Line], summary: Mapping[str, Any]) -> str:
     for suite, entry in summary.items():
         facts = entry["facts"]
         said = [f"{facts['truncated']} longer than the model's window"] if facts.get("truncated") else []
-        said += [f"{key}: {facts[key]}" for key in ("excluded", "prompts", "label", "left_out") if facts.get(key)]
+        said += [f"{key}: {facts[key]}" for key in SAID if facts.get(key)]
         out.append(f"{suite}: {entry['rows']} samples, {duration(entry['seconds'])}" + "".join(f"; {text}" for text in said))
     return "\n".join(out)
 

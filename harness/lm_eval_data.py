@@ -14,6 +14,9 @@ from typing import Any
 from harness.suites import SuiteError
 from training.pretraining import sources as reading
 
+# Owners that the Hub forwards: lm-eval's YAMLs hold the old name, a mirror may hold either.
+FORWARDED = {"CohereForAI": "CohereLabs"}
+
 
 @contextlib.contextmanager
 def from_mirror(hub: str | None) -> Iterator[None]:
@@ -58,6 +61,9 @@ def _load(real: Any, hub: Path, path: str, name: str | None, split: str | None, 
 
 def _folder(hub: Path, path: str, name: str | None) -> Path:
     home = hub / path
+    owner, _, dataset = path.partition("/")
+    if not home.is_dir() and owner in FORWARDED:
+        home = hub / FORWARDED[owner] / dataset
     if not home.is_dir():
         raise SuiteError(
             f"the mirror {hub} has no data set {path}; fetch it there as {path}/{name or 'CONFIG'}/SPLIT.jsonl, or leave --gate-hub out"

@@ -51,6 +51,21 @@ SUITES = {
         reference="parent",
         stages=("expand",),
     ),
+    # Generation is asked of the stages that are trained; each language is continued from the first half of held-out documents.
+    "language": SuiteSpec(
+        suite="language",
+        languages=sailor2.LANGUAGES,
+        options={"mode": "continue", "sources": _texts(sailor2.LANGUAGES, "held_out"), "count": 100, "quick": 60},
+        stages=("stage1", "stage2"),
+    ),
+    "translation": SuiteSpec(
+        suite="flores200",
+        languages=(*sailor2.STAGE1_NEW, *sailor2.STAGE2_NEW),
+        options={"quick": 200},
+        stages=("stage1", "stage2"),
+    ),
+    "mathematics": SuiteSpec(suite="retention", languages=("eng",), options={"part": "mathematics", "quick": 600}),
+    "knowledge": SuiteSpec(suite="retention", languages=("eng",), options={"part": "knowledge", "quick": 40}),
     # lm-eval's prompts, not those of the paper (SailCompass): never held against a published figure.
     "xcopa": SuiteSpec(
         suite="lm_eval:xcopa", languages=tuple(XCOPA), options={"tasks": {language: f"xcopa_{code}" for language, code in XCOPA.items()}}

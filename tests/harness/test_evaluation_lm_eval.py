@@ -16,7 +16,7 @@ from harness.evaluation import read_rows
 from harness.lm_eval_data import from_mirror, rows
 from harness.lm_eval_declared import declared
 from harness.suites import SuiteContext, SuiteError, SuiteSpec, load
-from tests.harness.checkpoints import checkpoint
+from tests.harness.checkpoints import TEXTS, checkpoint
 from training.recipe import encode
 
 LIMIT = 10
@@ -342,3 +342,36 @@ def test_the_library_is_left_as_it_was(mirror):
         with pytest.raises(SuiteError, match="no split train"):
             datasets.load_dataset("makers/harbour", "eng", split="train")
     assert datasets.load_dataset is before
+
+
+def test_a_group_is_its_tasks_each_a_stratum_and_a_mirror_may_hold_the_hub_s_new_name(tmp_path):
+    """Global-MMLU-Lite moved on the Hub: lm-eval asks for the old owner. Both means are those of lm-eval's own accuracies."""
+    counts = {"Business": 2, "Humanities": 3, "Medical": 4, "Other": 2, "STEM": 5, "Social Sciences": 2}
+    rows_ = [
+        {
+            "sample_id": f"{category}/{i}",
+            "subject_category": category,
+            "question": f"{i} {TEXTS[3][: 12 + i]}",
+            **{f"option_{letter}": f"{letter}{i}" for letter in "abcd"},
+            "answer": "ABCD"[i % 4],
+        }
+        for category, count in counts.items()
+        for i in range(count)
+    ]
+    hub = tmp_path / "hub"
+    folder = hub / "CohereLabs/Global-MMLU-Lite/id"
+    folder.mkdir(parents=True)
+    for split in ("dev", "test"):
+        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows_), encoding="utf-8")
+    listed = {f"CohereLabs/Global-MMLU-Lite/id/{split}.jsonl": {"rows": len(rows_)} for split in ("dev", "test")}
+    (hub / "MANIFEST.json").write_text(json.dumps(listed))
+    path = checkpoint(context=256)
+    _, found = run(tmp_path, hub, path, mmlu=SuiteSpec(suite="lm_eval:global_mmlu_id", languages=("ind",)))
+    own = found["mmlu"]
+    assert {row.stratum for row in own} == {f"global_mmlu_id_{name.lower().replace(' ', '_')}" for name in counts}
+    said = lm_eval_says(hub, path, sorted({row.stratum for row in own}), builtin("global_mmlu_id_business"), limit=None)["results"]
+    for stratum in {row.stratum for row in own}:
+        hits = [row.values["acc"] for row in own if row.stratum == stratum]
+        assert sum(hits) / len(hits) == pytest.approx(said[stratum]["acc,none"])
+    macro = sum(row.values["acc_macro"] for row in own) / sum(row.values["task_weight"] for row in own)
+    assert macro == pytest.approx(sum(said[stratum]["acc,none"] for stratum in said) / len(said))
