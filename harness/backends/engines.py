@@ -86,7 +86,9 @@ def _vllm(given: Given, version: str) -> Engine:
     attention = "own choice" if given.attention in vllm.OURS else given.attention
 
     def load() -> Backend:
-        return vllm.VLLMBackend(given.checkpoint, window=given.window, ends=ends(given), dtype=given.dtype, attention=given.attention)
+        return vllm.VLLMBackend(
+            given.checkpoint, given.tokenizer, window=given.window, ends=ends(given), dtype=given.dtype, attention=given.attention
+        )
 
     return Engine(
         name="vllm", version=version or vllm.version(), dtype=given.dtype, attention=attention, window=given.window - SPARE, load=load

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from harness.answers import Answer
 from harness.backends.rendering import BackendError, Rendered
@@ -76,3 +77,12 @@ class Sums:
 def cut(text: str, stop: Sequence[str]) -> str:
     """The text before the first of `stop`."""
     return text[: min((at for at in (text.find(word) for word in stop) if at >= 0), default=len(text))]
+
+
+def decoded(tokenizer: Any, tokens: Sequence[int], ends: Sequence[int], stop: Sequence[str]) -> str:
+    """The text of generated tokens before the first end and the first stop, as backend hf decodes it.
+
+    vLLM's own text leaves out the last tokens where they end within a character (seen: two tokens of Khmer): its tokens are the answer.
+    """
+    end = next((at for at, token in enumerate(tokens) if token in ends), len(tokens))
+    return cut(str(tokenizer.decode(list(tokens[:end]), skip_special_tokens=True)), stop)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.answers import Answer
-from harness.backends.pieces import SPARE, Piece, Scored, Sums, cut, pieces
+from harness.backends.pieces import SPARE, Piece, Scored, Sums, cut, decoded, pieces
 from harness.backends.rendering import BackendError, Rendered
 from harness.backends.wire import Malformed, Refused, Wire, address
 
@@ -165,7 +165,12 @@ class ServerBackend:
                 raise Unlike("the server takes text alone and does not say how many tokens it made of it (usage.prompt_tokens)")
             if told is not None and told != len(tokens):
                 raise Unlike(
-                    f"{self.served.base}: {len(tokens)} tokens were sent and {told} were read ({what}); is it another tokenizer, or a second beginning?"
+                    f"{self.served.base}: {len(tokens)} tokens were sent and {told} were read ({what}): "
+                    + (
+                        "another tokenizer?"
+                        if exact
+                        else "it takes text alone and cuts it otherwise than it was rendered, or adds a second beginning"
+                    )
                 )
             return read(_choice(body))
 
@@ -236,17 +241,29 @@ class ServerBackend:
         if stop:
             settings["stop"] = stop if self.served.vllm else stop[:STOPS]
         if self.served.vllm:  # it would else take what the checkpoint's generation settings say
-            settings |= {"stop_token_ids": self.ends, "repetition_penalty": 1.0, "top_p": 1.0, "top_k": -1, "min_p": 0.0}
+            settings |= {
+                "stop_token_ids": self.ends,
+                "repetition_penalty": 1.0,
+                "top_p": 1.0,
+                "top_k": -1,
+                "min_p": 0.0,
+                "return_token_ids": True,
+            }
         what = f"{limit} tokens of text ({what})"
+
+        def said(choice: Mapping[str, Any], text: Callable[[Mapping[str, Any]], str]) -> str:
+            if self.served.vllm and isinstance(tokens := choice.get("token_ids"), list):
+                return decoded(self.tokenizer, tokens, self.ends, stop)
+            return cut(text(choice), [*stop, *self._marks()])
+
         if request.messages:
-            reply = self.wire.chat(
-                self.served.model, json.loads(request.messages), {"temperature": 0, **settings}, what, lambda body: _said(_choice(body))
-            )
-        else:
-            reply = self._complete(request.context, settings, what, lambda choice: _string(choice.get("text")))
-        # Some servers leave the text of an end in; vLLM never does.
-        marks = [] if self.served.vllm else [text for text in (self._text([token]) for token in self.ends) if text]
-        return cut(reply, [*stop, *marks])
+            talk = json.loads(request.messages)
+            return self.wire.chat(self.served.model, talk, {"temperature": 0, **settings}, what, lambda body: said(_choice(body), _message))
+        return str(self._complete(request.context, settings, what, lambda choice: said(choice, lambda one: _string(one.get("text")))))
+
+    def _marks(self) -> list[str]:
+        """The texts of what ends a text: some servers leave them in."""
+        return [text for text in (self._text([token]) for token in self.ends) if text]
 
 
 def _choice(body: Any) -> Mapping[str, Any]:
@@ -256,7 +273,7 @@ def _choice(body: Any) -> Mapping[str, Any]:
     return choices[0]
 
 
-def _said(choice: Mapping[str, Any]) -> str:
+def _message(choice: Mapping[str, Any]) -> str:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise Malformed("no message in it")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.answers import Answer
-from harness.backends.pieces import Piece, Scored, Sums, cut, pieces
+from harness.backends.pieces import Piece, Scored, Sums, decoded, pieces
 from harness.backends.rendering import BackendError, Rendered
 
 SCORER = 1  # raised when this file would give another number for the same request
@@ -42,7 +42,7 @@ class VLLMBackend:
     """One checkpoint in a vLLM engine. `window` is the model's, in tokens; `ends` are the tokens that end a text."""
 
     def __init__(
-        self, checkpoint: Path | str, *, window: int, ends: Sequence[int], dtype: str = "float32", attention: str = "sdpa"
+        self, checkpoint: Path | str, tokenizer: Any, *, window: int, ends: Sequence[int], dtype: str = "float32", attention: str = "sdpa"
     ) -> None:
         """Load the engine. Raises BackendError with what vLLM said."""
         version()
@@ -65,6 +65,7 @@ class VLLMBackend:
             )
         except (ValueError, RuntimeError, OSError, KeyError) as error:
             raise BackendError(f"vLLM cannot load {checkpoint}: {error}") from error
+        self.tokenizer = tokenizer
         self.ends = list(ends)
 
     def answers(self, requests: Sequence[Rendered]) -> Iterator[tuple[list[tuple[int, Answer]], int]]:
@@ -100,7 +101,10 @@ class VLLMBackend:
             for one in batch
         ]
         outputs = self._run([one.context for one in batch], settings)
-        return [cut(output.outputs[0].text, one.settings["stop"]) for one, output in zip(batch, outputs, strict=True)]
+        return [
+            decoded(self.tokenizer, output.outputs[0].token_ids, self.ends, one.settings["stop"])
+            for one, output in zip(batch, outputs, strict=True)
+        ]
 
     def _run(self, prompts: Sequence[Sequence[int]], settings: Any) -> Any:
         from vllm.inputs import TokensPrompt
