@@ -7,6 +7,7 @@ text, how the stories go on. Both backends are sent the same token ids, cut to t
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,11 +56,18 @@ def samples(suites: Sequence[str], count: int) -> list[Sample]:
         if source == "perplexity":
             spec = dataclasses.replace(spec, options={"sources": {one: spec.options["sources"][one] for one in languages}})
         made = list(load(spec, source).samples(SuiteContext(hub=None, profile_dir=".")))
-        strata = len({(sample.language, sample.stratum) for sample in made})
-        chosen = spread(made, -(-count // strata))
-        chosen = chosen[:: max(1, len(chosen) // count)][:count]
+        made = spread(made, -(-count // len(languages)))  # of each language and stratum: enough in any case
+        taken = [sample for row in itertools.zip_longest(*_by_language(made)) for sample in row if sample is not None]
+        chosen = taken[:count]
         found += map(_story, chosen) if name == "generate" else chosen
     return found
+
+
+def _by_language(made: Sequence[Sample]) -> list[list[Sample]]:
+    found: dict[str, list[Sample]] = {}
+    for sample in made:
+        found.setdefault(sample.language, []).append(sample)
+    return list(found.values())
 
 
 def _story(sample: Sample) -> Sample:
