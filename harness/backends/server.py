@@ -135,11 +135,11 @@ class ServerBackend:
             try:
                 ask()
                 return
-            except (Refused, Unlike) as error:
+            except BackendError as error:
+                if not isinstance(error, Unlike) and not (isinstance(error, Refused) and error.of_form):
+                    self._prompt = known
+                    raise
                 reasons.append(str(error))
-            except BackendError:
-                self._prompt = known
-                raise
         self._prompt = known
         raise BackendError(f"{self.served.base} cannot be used for this checkpoint: " + "; ".join(dict.fromkeys(reasons)))
 

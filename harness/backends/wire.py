@@ -30,7 +30,11 @@ T = TypeVar("T")
 
 
 class Refused(BackendError):
-    """The server said no, and would again."""
+    """The server said no, and would again. `of_form`: it may be the form of the prompt that it does not take."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.of_form = status in (400, 415, 422)
 
 
 class Malformed(Exception):
@@ -112,7 +116,7 @@ class Wire:
             except openai.APIStatusError as error:
                 fault = f"HTTP {error.status_code}: {self._told(error)}"
                 if error.status_code not in AGAIN and error.status_code < 500:
-                    raise Refused(f"{self.base}{path} refused {what}: {fault}{_mend(error.status_code)}") from None
+                    raise Refused(f"{self.base}{path} refused {what}: {fault}{_mend(error.status_code)}", error.status_code) from None
                 asked = _retry_after(error.response.headers.get("retry-after"))
                 if asked > LONGEST_ASKED:
                     raise BackendError(

@@ -163,6 +163,28 @@ def test_conversations_go_to_chat_completions_with_their_messages(tmp_path):
         assert next(body["messages"] for asked_path, body in fake.asked if "chat" in asked_path) == talk
 
 
+def test_a_server_that_only_chats_can_be_asked_for_text(tmp_path):
+    path = checkpoint(context=64, chat_template=TEMPLATE)
+    talk = Request(
+        kind="generate",
+        context=json.dumps({"messages": [{"role": "user", "content": "The boat"}]}),
+        settings={"chat": True, "max_tokens": 5},
+    )
+    with serve(Fake(path)) as fake:
+
+        def only_chat(fake, handler, path, body):
+            if "chat" not in path:
+                reply(handler, 404, {"error": {"message": "no such page"}})
+            return "chat" not in path
+
+        fake.trouble = only_chat
+        asked = subject(tmp_path, fake)
+        rendered = [asked.renderer.request(talk)]
+        assert_equal(asked.answer(rendered)[0], of_hf(path, rendered))
+        with pytest.raises(BackendError, match=r"completions refused.*HTTP 404"):
+            asked.answer(REQUESTS)
+
+
 def test_a_chat_suite_without_a_template_says_so(tmp_path):
     with serve(Fake(checkpoint())) as fake:
         asked = subject(tmp_path, fake)
