@@ -111,5 +111,5 @@ class VLLMBackend:
 
         try:
             return self.engine.generate([TokensPrompt(prompt_token_ids=list(tokens)) for tokens in prompts], settings, use_tqdm=False)
-        except ValueError as error:
-            raise BackendError(f"vLLM refuses a prompt: {error}") from error
+        except (ValueError, RuntimeError) as error:  # a prompt that it refuses, a kernel that it lacks
+            raise BackendError(f"vLLM cannot answer: {error}") from error

@@ -446,6 +446,19 @@ def test_text_that_the_server_cuts_otherwise_is_refused(tmp_path):
             asked.answer(asked.renderer.sample(sample()))
 
 
+def test_as_many_tokens_but_others_are_refused(tmp_path):
+    def change(choice):
+        choice["logprobs"]["tokens"][1] = "qq"
+
+    with serve(Fake(checkpoint(), takes_ids=False)) as fake:
+        asked = subject(tmp_path, fake)
+        made = asked.tokenizer
+        one = Rendered(kind="loglikelihood", context=(0, *made.encode("the boat")), continuation=tuple(made.encode(" rice")))
+        fake.change = change
+        with pytest.raises(BackendError, match="cuts the text otherwise: 'qq' where"):
+            asked.answer([one])
+
+
 @pytest.mark.parametrize("value", [None, "-1.0", 0.5, float("nan")])
 def test_what_is_no_log_probability_is_no_answer(tmp_path, value, monkeypatch):
     monkeypatch.setattr(wire, "ATTEMPTS", 2)

@@ -58,7 +58,7 @@ def test_without_vllm_the_error_names_the_extra(tmp_path):
 def test_vllm_itself(tmp_path):
     if not PRESENT:
         pytest.skip("vLLM is not installed (its own environment: see README, backends)")
-    compared(tmp_path, checkpoint(context=64))
+    compared(tmp_path, checkpoint(context=64, hidden=128))  # heads of 32: vLLM has no CPU kernel for heads of 8
 
 
 # --------------------------------------------------------------------------------------------------------------- stand-in
@@ -162,7 +162,7 @@ def test_options_reach_the_engine_and_the_key(tmp_path, engine):
 
 def test_a_prompt_that_it_refuses_and_a_kind_that_it_cannot_answer(tmp_path, engine):
     subject = Subject(checkpoint(context=64), Journal(tmp_path, "a" * 64), weights="a", tokenizer_digest="b", backend="vllm")
-    with pytest.raises(BackendError, match="vLLM refuses a prompt: 64 tokens"):
+    with pytest.raises(BackendError, match="vLLM cannot answer: 64 tokens"):
         subject.answer([Rendered(kind="loglikelihood", context=(1,) * 63, continuation=(1,))])
     with pytest.raises(BackendError, match="evaluate this suite with hf"):
         subject.answer([Rendered(kind="logits_difference", context=(0, 1))])
