@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -482,22 +483,24 @@ def test_a_difference_of_logits_is_not_a_servers_business(tmp_path):
 
 
 def test_answers_before_a_failure_are_kept_and_not_asked_for_again(tmp_path):
+    many = [Rendered(kind="loglikelihood", context=(0, 7), continuation=(number, 3)) for number in range(1, 81)]
     with serve(Fake(checkpoint())) as fake:
         asked = subject(tmp_path, fake, concurrency=2)
         fake.trouble = times(10**6, 400, {"error": {"message": "out of credit"}}, after=6)  # the probe, and five requests
         with pytest.raises(BackendError, match=r"HTTP 400.*out of credit"):
-            asked.answer(REQUESTS)
+            asked.answer(many)
         kept = len(asked.journal)
         assert kept == 5
+        assert len(fake.asked) < 40  # the first refusal ends the run: the rest is not sent
         asked.journal.close()
         fake.trouble = times(0, 500)
         fake.asked.clear()
         again = subject(tmp_path, fake)
-        answers, computed = again.answer(REQUESTS)
-        assert computed == len(REQUESTS) - 5
+        answers, computed = again.answer(many)
+        assert computed == len(many) - 5
         assert len(fake.asked) == computed + 1  # and the probe of a new process
-        assert_equal(answers, of_hf(fake.path, REQUESTS))
-        again.answer(REQUESTS)
+        assert_equal(answers, of_hf(fake.path, many))
+        again.answer(many)
         assert len(fake.asked) == computed + 1
 
 
@@ -514,6 +517,7 @@ def test_what_is_under_way_at_a_failure_is_kept(tmp_path):
         if body["prompt"] == [0, 7, 2, 3]:
             begun.set()
             refused.wait(5)
+            time.sleep(0.3)  # so that the refusal is known before this answer is there
         return False
 
     with serve(Fake(checkpoint())) as fake:
