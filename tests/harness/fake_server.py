@@ -38,10 +38,6 @@ class Fake:
         self.lock = threading.Lock()
         self.url = ""
 
-    def prompts(self) -> int:
-        """Completions asked for so far, the probe not counted."""
-        return sum(not _is_probe(body) for _, body in self.asked)
-
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """The well-behaved answer to a POST."""
         if path.endswith("/chat/completions"):
@@ -95,10 +91,6 @@ class Fake:
                 if stop in text:
                     return text[: text.index(stop)], made
         return self.tokenizer.decode(made, skip_special_tokens=True), made
-
-
-def _is_probe(body: dict[str, Any]) -> bool:
-    return body.get("max_tokens") == 1 and len(body.get("prompt", ())) <= 8 and not isinstance(body.get("prompt"), str)
 
 
 @contextlib.contextmanager
