@@ -56,6 +56,7 @@ class Order:
     backend: str = "hf"
     backend_version: str = ""  # a replay of answers that an earlier version of the libraries gave
     batch_tokens: int = 0
+    concurrency: int = 0  # requests under way at once where the backend is a server; 0 leaves it to the backend
     offline_answers: bool = False
 
     @classmethod
@@ -126,6 +127,7 @@ def _subject(told: Order, journal: Journal) -> Any:
         attention=told.attention,
         device=told.device,
         batch_tokens=told.batch_tokens,
+        concurrency=told.concurrency,
         offline=told.offline_answers,
     )
 

@@ -1,4 +1,4 @@
-"""A checkpoint as an lm-eval model, so that `lm_eval.simple_evaluate(model=JournaledLM(subject), ...)` runs through our journal.
+"""A subject as an lm-eval model: `lm_eval.simple_evaluate(model=JournaledLM(subject), ...)` runs through our journal, on any engine.
 
 Importing this module imports lm-eval and torch: do so inside functions.
 """

@@ -37,6 +37,7 @@ class Rendered:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     truncated: int = 0  # tokens cut from the left of the context because the model's window is shorter
     border: bool = False  # context and continuation were encoded apart
+    messages: str = ""  # of a whole conversation, as JSON: for a server that has the chat template; `context` says the same in tokens
 
 
 def model_window(checkpoint: Path | str) -> int:
@@ -245,7 +246,15 @@ class Renderer:
             context=tuple(tokens[cut:]) or (self.prefix,),
             settings={"max_tokens": limit, "stop": [stop] if isinstance(stop, str) else [text for text in stop if text]},
             truncated=cut,
+            messages="" if cut else self._messages(request),
         )
+
+    def _messages(self, request: Request) -> str:
+        chat = request.settings.get("chat", False)
+        if not chat or (chat == "auto" and not self.tokenizer.chat_template):
+            return ""
+        talk = json.loads(request.context)
+        return json.dumps(talk["messages"], ensure_ascii=False) if talk.get("add_generation_prompt", True) else ""
 
 
 def _share(whole: Sequence[Rendered], found: list[Rendered]) -> list[Rendered]:

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.answers import Answer, AnswerError, Identity, Journal
-from harness.backends import hf
-from harness.backends.rendering import BackendError, Rendered, Renderer, model_window
-
-BACKENDS = ("hf",)
+from harness.backends.engines import Backend, Given, choose
+from harness.backends.rendering import Rendered, Renderer, model_window
 
 
 class MissingAnswers(AnswerError):
@@ -44,31 +42,43 @@ class Subject:
         attention: str = "sdpa",
         device: str = "cpu",
         batch_tokens: int = 0,
+        concurrency: int = 0,
         offline: bool = False,
     ) -> None:
-        """Load the tokenizer, not the model. Digests are content digests (hex). Raises BackendError."""
-        if backend not in BACKENDS:
-            raise BackendError(f"no backend {backend!r}: there is {', '.join(BACKENDS)}")
+        """Load the tokenizer, not the model. Digests are content digests (hex). Raises BackendError.
+
+        `backend` is a name of `harness.backends.engines` or the URL of a server.
+        """
         from training.models.load import load_tokenizer
 
         self.checkpoint = Path(checkpoint)
         self.tokenizer = load_tokenizer(checkpoint)
-        self.renderer = Renderer(self.tokenizer, model_window(checkpoint))
+        given = Given(
+            checkpoint=self.checkpoint,
+            tokenizer=self.tokenizer,
+            window=model_window(checkpoint),
+            reference=reference,
+            dtype=dtype,
+            attention=attention,
+            device=device,
+            batch_tokens=batch_tokens,
+            concurrency=concurrency,
+        )
+        engine = choose(backend, given, backend_version)
+        self.renderer = Renderer(self.tokenizer, engine.window)
         self.journal = journal
         self.identity = Identity(
             weights=weights,
             tokenizer=tokenizer_digest,
             reference=reference_digest,
-            backend=backend,
-            backend_version=backend_version or hf.version(),
-            dtype=dtype,
-            attention=attention,
+            backend=engine.name,
+            backend_version=engine.version,
+            dtype=engine.dtype,
+            attention=engine.attention,
         )
         self.offline = offline
-        self.loaded: hf.HFBackend | None = None
-        self._make = lambda: hf.HFBackend(
-            checkpoint, self.tokenizer, dtype=dtype, attention=attention, device=device, reference=reference, batch_tokens=batch_tokens
-        )
+        self.loaded: Backend | None = None
+        self._load = engine.load
 
     def key(self, request: Rendered) -> str:
         """The journal's key of a rendered request."""
@@ -90,7 +100,7 @@ class Subject:
             raise MissingAnswers(list(todo.values()), len(keys))
         if todo:
             if self.loaded is None:
-                self.loaded = self._make()
+                self.loaded = self._load()
             names, asked = list(todo), [requests[index] for index in todo.values()]
             done = tokens = 0
             for found, read in self.loaded.answers(asked):

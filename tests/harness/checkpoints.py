@@ -41,6 +41,7 @@ def checkpoint(
     chat_template: str | None = None,
     layers: int = 2,
     texts: tuple[str, ...] = TEXTS,
+    hidden: int = 32,
 ) -> Path:
     """A saved checkpoint with weights drawn from `seed`, large enough in scale that predictions differ."""
     import torch
@@ -51,7 +52,7 @@ def checkpoint(
     directory = Path(tempfile.mkdtemp(prefix="seatrials-checkpoint-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     made = tokenizer(texts, chat_template)
-    size: Any = Architecture(family=family, hidden=32, intermediate=64, layers=layers, context=context)  # type: ignore[arg-type]
+    size: Any = Architecture(family=family, hidden=hidden, intermediate=64, layers=layers, context=context)  # type: ignore[arg-type]
     model = new_model(size, len(made), seed, eos_token_id=0)
     with torch.no_grad():
         for weights in model.parameters():
