@@ -445,6 +445,7 @@ def test_the_registered_suites_load_without_torch():
         "source = {'eng': [{'__type__': 'training.recipe:WorldText', 'language': 'eng', 'documents': 1, 'split': 'held_out', 'seed': 0}]}\n"
         "for name in BUILT_IN:\n"
         "    options = {'sources': source} if name in ('perplexity', 'identity', 'language') else {}\n"
+        "    options = {'part': 'mathematics'} if name == 'retention' else options\n"
         "    languages = ('tha',) if name in ('ruler-sea', 'flores200', 'pud_mt', 'udhr_mt') else ('ind',) if name == 'nusax_mt' else ('eng',)\n"
         "    assert load(SuiteSpec(suite=name, languages=languages, options=options), name).metrics\n"
         "assert load(SuiteSpec(suite='lm_eval:xcopa_th', languages=('tha',)), 'x').metrics\n"

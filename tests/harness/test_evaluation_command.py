@@ -12,6 +12,7 @@ import pytest
 from harness import evaluation, evaluation_command
 from harness.answers import Journal
 from tests.harness.checkpoints import TEXTS, checkpoint
+from tests.harness.fake_server import Fake, serve
 
 
 @pytest.fixture
@@ -70,6 +71,17 @@ def test_another_checkpoint_is_not_given_the_answers_of_this_one(told, tmp_path)
     first = pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet")["v.bits"].to_pylist()
     assert evaluation.main([str(checkpoint(seed=1)), *told[1:]]) == 0
     assert pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet")["v.bits"].to_pylist() != first
+
+
+def test_a_server_gives_the_scores_of_the_model_behind_it(told, tmp_path):
+    assert evaluation.main(told) == 0
+    mine = pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet").to_pandas()
+    with serve(Fake(checkpoint())) as fake:
+        assert evaluation.main([*told, f"--backend={fake.url}"]) == 0
+        assert fake.asked
+    theirs = pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet").to_pandas()
+    assert list(mine["sample"]) == list(theirs["sample"])
+    assert theirs["v.bits"].to_numpy() == pytest.approx(mine["v.bits"].to_numpy(), abs=1e-3)
 
 
 def test_suites_of_unlike_rows_share_the_file(told, tmp_path):
