@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -178,6 +179,19 @@ def test_a_checkouts_words_are_read_and_never_run(tmp_path, checkout):
     assert found["qa_1"].data[2].refs[1:] == ("the sea",)
     row = suite.row(found["qa_1"], [{"text": "by THE SEA"}])
     assert row.values["score"] == 1.0, "any of the answers"
+
+
+def test_the_run_s_own_checkout_is_found_among_others(tmp_path, checkout):
+    pytest.importorskip("wonderwords")
+    named, context = nvidia(tmp_path, tasks=("niah_single_1",))
+    given = build("r", originals="given", lengths=(4096,), count=2, tasks=("niah_single_1",))
+    assert {metric.name for metric in given.metrics} == {metric.name for metric in named.metrics}
+    (tmp_path / "another").mkdir()
+    told = dataclasses.replace(context, profile_dir="/", originals=(str(tmp_path / "another"), str(tmp_path / "RULER")))
+    assert [sample.requests for sample in given.samples(told)] == [sample.requests for sample in named.samples(context)]
+    for originals_ in ((), (str(tmp_path / "another"),)):
+        with pytest.raises(SuiteError, match="--gate-originals=DIR"):
+            list(given.samples(dataclasses.replace(context, originals=originals_)))
 
 
 def test_common_words_of_a_checkout_are_30_and_3(tmp_path, checkout):

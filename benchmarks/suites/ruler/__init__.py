@@ -28,6 +28,9 @@ QUICK_TOKENS = 65_536  # of each task and length in quick samples: 25 samples at
 SHOWN = 240
 
 
+GIVEN = "given"  # as `originals`: NVIDIA's words from the checkout that --gate-originals names
+
+
 @dataclasses.dataclass(kw_only=True)
 class Ruler:
     """The suite. `lengths` in tokens of the model, `count` samples a task, length and language."""
@@ -102,11 +105,13 @@ class Ruler:
         measure = context.measure
         if measure is None:
             raise SuiteError(f"suite {self.name}: its samples fill a length in a model's tokens; run it on a checkpoint")
-        asked = {task: self._asked(task, context) for task in self.tasks if TASKS[task].group == "qa"}
+        checkout = self._checkout(context)
+        self.facts["prompts"] = "NVIDIA's, from a checkout" if checkout else "ours"
+        asked = {task: self._asked(task, context, checkout) for task in self.tasks if TASKS[task].group == "qa"}
         short: dict[str, int] = {}
         found: list[Sample] = []
         for iso in self.languages:
-            told = nvidia.load(Path(context.profile_dir) / self.originals) if self.originals else words.load(iso)
+            told = nvidia.load(checkout) if checkout else words.load(iso)
             for length in self.lengths:
                 for task in self.tasks:
                     questions = hashlib.sha256(repr(asked.get(task)).encode()).hexdigest()
@@ -132,10 +137,22 @@ class Ruler:
             return self.count
         return min(self.count, self.quick or min(25, max(2, QUICK_TOKENS // length)))
 
-    def _asked(self, task: str, context: SuiteContext) -> QuestionSet | None:
+    def _checkout(self, context: SuiteContext) -> Path | None:
+        """NVIDIA's RULER: the directory that the option `originals` names, or with "given" the one among the run's checkouts."""
+        if self.originals != GIVEN:
+            return Path(context.profile_dir) / self.originals if self.originals else None
+        for path in context.originals:
+            if (Path(path) / nvidia.FOLDER).is_dir():
+                return Path(path)
+        named = ", ".join(context.originals) or "none is named"
+        raise SuiteError(
+            f"suite {self.name}: no checkout of RULER ({named}); name one by --gate-originals=DIR, or leave `originals` out for ruler-like"
+        )
+
+    def _asked(self, task: str, context: SuiteContext, checkout: Path | None) -> QuestionSet | None:
         if self.questions == "hub":
             return from_hub(context.hub, task)
-        return from_checkout(Path(context.profile_dir) / self.originals, task) if self.originals else None
+        return from_checkout(checkout, task) if checkout else None
 
     def _sample(
         self,
