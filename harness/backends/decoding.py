@@ -77,8 +77,10 @@ class Slots:
 
     def move(self, source: int, target: int) -> None:
         """Copy a slot over another."""
-        for store in (self.keys, self.values):
-            for layer in store:
+        import torch
+
+        with torch.inference_mode():
+            for layer in (*self.keys, *self.values):
                 layer[target] = layer[source]
 
 
@@ -122,9 +124,8 @@ class Greedy:
                     last = len(owners) - 1
                     if row != last:
                         cache.move(last, row)
-                    for state in (owners, written, lengths):
-                        state[row] = state[last]  # type: ignore[index]
-                        state.pop()
+                    owners[row], written[row], lengths[row] = owners[last], written[last], lengths[last]
+                    del owners[last], written[last], lengths[last]
             if done:
                 yield done
 
