@@ -7,16 +7,18 @@ sharing moves a log-probability by more than 1e-4; in bfloat16 that is not promi
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.answers import Answer
+from harness.backends.decoding import Greedy, by_transformers, forward_of
 from harness.backends.rendering import BackendError, Rendered
 from harness.backends.trees import Tree, arrays, batches, split, windows, worth_sharing
 
-SCORER = 1  # raised when this file would give another number for the same request
+SCORER = 2  # raised when this file would give another number for the same request
 SLICE_BYTES = 2**24  # of float32 logits held at once
 GENERATED_ROWS = 32  # sequences generated together
 
@@ -219,36 +221,28 @@ class HFBackend:
         for index, request in enumerate(requests):
             groups.setdefault((request.settings["max_tokens"], tuple(request.settings["stop"])), []).append(index)
         for (limit, stop), members in groups.items():
-            members.sort(key=lambda index: (-len(requests[index].context), index))
-            while members:
-                width = len(requests[members[0]].context) + limit
-                size = max(1, min(GENERATED_ROWS, 4 * self.batch_tokens // width))
-                batch, members = members[:size], members[size:]
-                texts = self._continue([requests[index].context for index in batch], limit, stop)
-                yield [(index, {"text": text}) for index, text in zip(batch, texts, strict=True)], len(batch) * width
+            contexts = [requests[index].context for index in members]
+            width = max(map(len, contexts)) + limit
+            size = max(1, min(GENERATED_ROWS, 4 * self.batch_tokens // width))
+            for found in self._greedy(contexts, limit, stop, size):
+                read = sum(len(contexts[row]) for row, _ in found)
+                yield [(members[row], {"text": text}) for row, text in found], read + len(found) * limit
 
-    def _continue(self, prompts: Sequence[Sequence[int]], limit: int, stop: Sequence[str]) -> list[str]:
-        import torch
-        from transformers import GenerationConfig, StoppingCriteriaList
-
+    @functools.cached_property
+    def _greedy(self) -> Callable[..., Iterator[list[tuple[int, str]]]]:
+        """Decoding of our own where a mask says all there is to say, else transformers' `generate`."""
         ends = self._ends()
-        width = max(len(prompt) for prompt in prompts)
-        tokens = torch.full((len(prompts), width), ends[0], dtype=torch.long)
-        mask = torch.zeros_like(tokens)
-        for row, prompt in enumerate(prompts):
-            tokens[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        settings = GenerationConfig(max_new_tokens=limit, do_sample=False, eos_token_id=ends, pad_token_id=ends[0])
-        criteria = StoppingCriteriaList([_stopper(self.tokenizer, stop, width)] if stop else [])
-        with torch.inference_mode():
-            out = self.model.generate(
-                tokens.to(self.device), attention_mask=mask.to(self.device), generation_config=settings, stopping_criteria=criteria
-            )
-        texts = []
-        for row in out[:, width:].tolist():
-            end = next((at for at, token in enumerate(row) if token in ends), len(row))
-            texts.append(_cut(self.tokenizer.decode(row[:end], skip_special_tokens=True), stop))
-        return texts
+        if not self.shares:
+            return functools.partial(by_transformers, self.model, self.tokenizer, ends)
+        output = self.model.get_output_embeddings() if self.plain_head else None
+        return Greedy(
+            forward_of(self.model, self.plain_head),
+            lambda states: (output(states) if output is not None else states).float(),
+            self.tokenizer,
+            ends,
+            self.device,
+            self.batch_tokens,
+        )
 
     def _ends(self) -> list[int]:
         """Tokens that end a text: what the checkpoint's generation settings, its tokenizer and its document separator say."""
@@ -262,24 +256,6 @@ class HFBackend:
         if not ends:
             raise BackendError("neither the model nor the tokenizer names a token that ends a text")
         return ends
-
-
-def _cut(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop."""
-    return text[: min((at for at in (text.find(word) for word in stop) if at >= 0), default=len(text))]
-
-
-def _stopper(tokenizer: Any, stop: Sequence[str], width: int) -> Callable[..., Any]:
-    """A stopping criterion, per sequence: one of `stop` stands in the text after the prompt of `width` tokens."""
-    import torch
-
-    tail = 4 * max(len(word) for word in stop) + 4  # a character is at most four tokens of a byte-level vocabulary
-
-    def stopped(tokens: Any, scores: Any, **_: Any) -> Any:
-        ends = [tokenizer.decode(row[width:][-tail:], skip_special_tokens=True) for row in tokens]
-        return torch.tensor([any(word in text for word in stop) for text in ends], device=tokens.device)
-
-    return stopped
 
 
 def _load(path: Path | str, dtype: str, attention: str, device: str) -> Any:
