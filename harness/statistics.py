@@ -209,6 +209,9 @@ def estimate(rows: Rows, metric: Metric, languages: Sequence[str]) -> Estimate:
             return dataclasses.replace(result, kind="proportion", counts=(hits, len(rows)))
         if hits in (0, int(rows.count.sum())):  # all wrong or all right: the clusters are the trials
             return dataclasses.replace(result, kind="proportion", counts=(len(names) if hits else 0, len(names)))
+    share = metric.ceiling == 1.0 and metric.transform == "identity" and not metric.reducer
+    if share and result.constant and value in (0.0, 1.0):  # a share of what was decided, all or nothing: the clusters are the trials
+        return dataclasses.replace(result, kind="proportion", counts=(len(names) if value else 0, len(names)))
     return result
 
 

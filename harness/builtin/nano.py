@@ -30,6 +30,10 @@ SUITES = {
     ),
     "choice": SuiteSpec(suite="choice", languages=nano.LANGUAGES, options={"items": "training.world.items:choice_items", "count": ITEMS}),
     "cause": SuiteSpec(suite="choice", languages=nano.LANGUAGES, options={"items": "training.world.items:cause_items", "count": ITEMS}),
+    # Stories are gone on with, each in its language: what a bits-per-byte gate cannot see is which neighbour a model slips into.
+    "language": SuiteSpec(
+        suite="language", languages=nano.LANGUAGES, options={"mode": "continue", "count": 30, "max_tokens": 32}, stages=("stage1", "stage2")
+    ),
     "isolation": SuiteSpec(suite="isolation", languages=("eng",), stages=("base", "stage1", "stage2")),
     "identity": SuiteSpec(
         suite="identity",
@@ -70,7 +74,7 @@ profile = Profile(
         "stage1@rate0": Variant(
             stage="stage1",
             recipe=nano.rate_zero(_stage1),
-            expect_red=("stage1.learns.macro", "stage1.learns_patterns.macro", "stage1.learns.vie"),
+            expect_red=("stage1.learns.macro", "stage1.learns_patterns.macro", "stage1.learns.vie", "stage1.stays.macro"),
         ),
         "stage1@no_khm": Variant(
             stage="stage1", recipe=nano.without(_stage1, "khm"), expect_red=("stage1.learns.khm", "stage1.beats_trigram.khm")
@@ -93,7 +97,9 @@ profile = Profile(
             recipe=dataclasses.replace(_stage1, swapped_tokenizer=True),
             expect_red=("stage1.beats_trigram.vie", "stage1.keeps.eng"),
         ),
-        "stage2@rate0": Variant(stage="stage2", recipe=nano.rate_zero(_stage2), expect_red=("stage2.learns.macro", "stage2.learns.sun")),
+        "stage2@rate0": Variant(
+            stage="stage2", recipe=nano.rate_zero(_stage2), expect_red=("stage2.learns.macro", "stage2.learns.sun", "stage2.stays.macro")
+        ),
         "stage2@no_sun": Variant(
             stage="stage2", recipe=nano.without(_stage2, "sun"), expect_red=("stage2.learns.sun", "stage2.beats_trigram.sun")
         ),

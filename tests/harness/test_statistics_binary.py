@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.statistics import compare, estimate
+from harness.suites import Metric
 from tests.harness.rows_kit import ACCURACY, pairs, rows_of
 
 # --------------------------------------------------------------------------------------------------------------- binary
@@ -109,6 +110,21 @@ def test_several_questions_a_passage_are_clustered() -> None:
     assert perfect.lower() == pytest.approx(0.05 ** (1 / 30))
     turned = compare(rows, dataclasses.replace(rows, values={"right": 0 * rows.values["right"]}), ACCURACY, ["ind"])
     assert turned.kind == "clustered"
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_of_what_was_decided_all_or_nothing_is_worth_its_clusters(share: float) -> None:
+    """The denominator says what was decided (here three of four); a share without an exception is no certainty, and no riddle either."""
+    decided = np.tile([1.0, 1.0, 1.0, 0.0], 30)
+    values = np.stack([share * decided, decided])
+    rows = rows_of(*values, names=("same", "decided"), clusters=np.repeat(np.arange(30), 4))
+    metric = Metric(name="consistency", numerator="same", denominator="decided", direction="higher", ceiling=1.0)
+    found = estimate(rows, metric, ["ind"])
+    assert (found.kind, found.counts) == ("proportion", (30 * int(share), 30))
+    least = 0.05 ** (1 / 30)
+    assert (found.lower(), found.upper()) == pytest.approx((least, 1.0) if share else (0.0, 1 - least))
+    mixed = estimate(rows_of(*np.stack([decided * (np.arange(120) % 3 > 0), decided]), names=("same", "decided")), metric, ["ind"])
+    assert mixed.kind == "clustered"
 
 
 @pytest.mark.parametrize("line", [-1 + 1e-16, -1 + 1e-12, -0.999, 0.999, 1 - 1e-12, 1 - 1e-16])
