@@ -102,7 +102,7 @@ def test_ctrl_c_reaches_the_child_and_waits_for_its_last_save(tmp_path: Path) ->
     def interrupt() -> None:
         while not (directory / "ready").exists():
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)  # to the process, as a terminal does: a signal to this thread would not wake the main one
+        os.kill(os.getpid(), signal.SIGINT)  # to the process, as a terminal does
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):

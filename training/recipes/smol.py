@@ -120,7 +120,7 @@ def stage1(seed: int = 0) -> ContinuePretraining:
 def stage2(seed: int = 0) -> ContinuePretraining:
     """All 13 languages, 20 % replay of stage 1, and English kept above 15 %; half the rate of stage 1 (the paper's stage 2: a tenth).
 
-    At the rate of stage 1 the anneal costs English .075 bits per byte and Indonesian .12, and teaches the new languages no more.
+    At the rate of stage 1 the anneal costs English .075 bits per byte and Indonesian .12, and teaches Javanese and Sundanese no more (one seed).
     """
     fresh = STAGE2_EACH * len((*STAGE1_NEW, *STAGE2_NEW)) + STAGE2_ENGLISH
     factor = fresh * STAGE2_REPLAY / (1 - STAGE2_REPLAY) / stage1().tokens
