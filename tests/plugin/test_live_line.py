@@ -17,14 +17,14 @@ from tests.plugin.test_faults import forget
 pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX")
 
 
-def on_a_terminal(directory: Path, arguments: list[str], timeout: float = 240) -> tuple[int, str]:
+def on_a_terminal(directory: Path, arguments: list[str], timeout: float = 240, **environment: str) -> tuple[int, str]:
     """Run pytest with a pseudo-terminal for standard output; returns (exit code, all that was written to it)."""
     ours, theirs = pty.openpty()
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "SEATRIALS_")) and key != "NO_COLOR"}
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *plugin_arguments(), *arguments],
         cwd=directory,
-        env={**plain, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "TERM": "xterm"},
+        env={**plain, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "TERM": "xterm", **environment},
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
@@ -45,7 +45,8 @@ def on_a_terminal(directory: Path, arguments: list[str], timeout: float = 240) -
 
 def test_a_terminal_shows_one_line_that_is_rewritten(toy: Run, tmp_path: Path) -> None:
     forget(tmp_path / ".seatrials", "stage1")
-    code, said = on_a_terminal(tmp_path, ["-m", "stage1", f"--gate-profile={TOY}"])
+    # Long enough that the training is looked at more than once on a fast machine: a speed needs two steps.
+    code, said = on_a_terminal(tmp_path, ["-m", "stage1", f"--gate-profile={TOY}"], TOY_LONG="12")
     assert code == 0, said
     live = [piece for piece in said.split("\r") if piece.startswith("stage1  train")]
     assert live, said

@@ -1,6 +1,7 @@
 """A profile outside the package, small enough to train in seconds: what the plugin's tests run pytest inside pytest on.
 
-Environment variables turn it into the cases under test: TOY_GATES (a gates file), TOY_BREAK (a stage whose build fails).
+Environment variables turn it into the cases under test: TOY_GATES (a gates file), TOY_BREAK (a stage whose build fails), TOY_LONG (so many
+times the tokens of stage 1).
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from training.recipe import (
 )
 
 HERE = Path(__file__).parent
+LONG = int(os.environ.get("TOY_LONG", "1"))
 OLD, NEW = ("eng",), ("ind",)
 LANGUAGES = (*OLD, *NEW)
 
@@ -39,7 +41,7 @@ base = FromScratch(
     batch=8,
 )
 stage1 = ContinuePretraining(
-    portions=(portion("eng", 8_000), portion("ind", 16_000)),
+    portions=(portion("eng", 8_000 * LONG), portion("ind", 16_000 * LONG)),
     optimisation=Optimisation(learning_rate=1e-2, epsilon=1e-8),
     sequence=128,
     batch=8,
