@@ -30,6 +30,7 @@ SAID = (
     "prompts",
     "invalid",
     "beyond the window",
+    "not in the mirror",
     "left out, in the training text",
     "left_out",
 )  # facts of a suite that stand under the table

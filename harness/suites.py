@@ -153,6 +153,7 @@ BUILT_IN = {
     "identity": "benchmarks.suites.identity:build",
     "isolation": "benchmarks.suites.isolation:build",
     "language": "benchmarks.suites.language:build",
+    "sailcompass": "benchmarks.suites.sailcompass:build",
     "ruler": "benchmarks.suites.ruler:build",
     "ruler-sea": "benchmarks.suites.ruler:build_sea",
     "emoji": "benchmarks.suites.emoji:build",

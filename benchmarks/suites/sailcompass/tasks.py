@@ -14,6 +14,7 @@ class Task:
     """One task in one language. `files` are those of `sail/Sailcompass_data`, `stems` their configurations, one each."""
 
     name: str
+    data: str
     language: str
     likelihood: bool
     files: tuple[str, ...]
@@ -31,6 +32,7 @@ def _tasks() -> tuple[Task, ...]:
         found.append(
             Task(
                 name=f"{data}_{language}",
+                data=data,
                 language=language,
                 likelihood="max_tokens" not in more,
                 files=tuple(files.split()),
