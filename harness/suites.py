@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.metadata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -198,10 +199,11 @@ def load(spec: SuiteSpec, name: str, directory: str | Path = ".") -> Suite:
         raise SuiteError(f"suite {name}: {spec.suite} does not take these options: {error}") from error
 
 
-def spread(samples: Sequence[Sample], count: int | Mapping[str, int]) -> list[Sample]:
+def spread(samples: Sequence[Sample], count: int | Mapping[str, int], *, apart: bool = False) -> list[Sample]:
     """At most `count` samples (or, by language, `count[language]`; "" is every other) a language and stratum, in their order: those whose clusters come first by hash.
 
-    The draw depends on the cluster alone, so that a parallel text keeps the same documents in every language.
+    The draw depends on the cluster alone, so that a parallel text keeps the same documents in every language. `apart` takes a second sample of a
+    cluster only when every cluster has given one: a verdict needs clusters, and a passage may have many questions.
     """
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
@@ -209,6 +211,13 @@ def spread(samples: Sequence[Sample], count: int | Mapping[str, int]) -> list[Sa
     kept: set[str] = set()
     for group in groups.values():
         group.sort(key=lambda sample: (hashlib.sha256(sample.cluster.encode()).hexdigest(), sample.sample))
+        if apart:
+            turns: Counter[str] = Counter()
+            turn = {}
+            for sample in group:
+                turn[sample.sample] = turns[sample.cluster]
+                turns[sample.cluster] += 1
+            group.sort(key=lambda sample: turn[sample.sample])
         most = count if isinstance(count, int) else count.get(group[0].language, count[""])
         kept.update(sample.sample for sample in group[:most])
     return [sample for sample in samples if sample.sample in kept]

@@ -211,7 +211,11 @@ def test_questions_on_one_passage_are_one_cluster_and_quick_is_spread(tmp_path: 
     made = kit.samples(tmp_path, "belebele", "ind")
     assert len(made) == 900
     assert len({sample.cluster for sample in made}) == 450
-    assert len(kit.samples(tmp_path, "belebele", "ind", size="quick", quick=30)) == 30
+    few = kit.samples(tmp_path, "belebele", "ind", size="quick", quick=30)
+    assert len(few) == len({sample.cluster for sample in few}) == 30  # a passage gives its second question only when all have given one
+    most = kit.samples(tmp_path, "belebele", "ind", size="quick", quick=460)
+    assert (len(most), len({sample.cluster for sample in most})) == (460, 450)
+    assert {sample.sample for sample in few} <= {sample.sample for sample in most}
     assert {sample.data["gold"] for sample in made} == {0, 1, 2, 3}
 
 

@@ -105,7 +105,7 @@ class SailCompass:
             except SuiteError as error:
                 raise SuiteError(f"suite {self.name}, {language}: {error}") from error
         made = self._apart(made, context)
-        yield from (spread(made, self.quick) if context.samples == "quick" else made)
+        yield from (spread(made, self.quick, apart=True) if context.samples == "quick" else made)
 
     def _of_language(self, task: Task, hub: Path, checkout: Path | None) -> list[Sample]:
         files, parts = items.found(task, hub, self.split)
