@@ -67,6 +67,7 @@ def test_collect_only_shows_plan_and_gates_and_builds_nothing(tmp_path: Path) ->
 def test_the_plan_names_what_changed(toy: Run, tmp_path: Path) -> None:
     changed = tmp_path / "changed.py"
     text = TOY.read_text().replace("HERE = Path(__file__).parent", f"HERE = Path({str(TOY.parent)!r})")
+    assert 'portion("ind", 16_000)' in text
     changed.write_text(text.replace('portion("ind", 16_000)', 'portion("ind", 17_000)'))
     result = run_pytest(tmp_path, ["-m", "stage1", "--collect-only", f"--gate-profile={changed}"])
     assert re.search(r"stage1 +build +.*portions.*16000.*17000", result.stdout.replace("_", "")), result.stdout

@@ -23,7 +23,6 @@ from training.recipe import (
 )
 
 HERE = Path(__file__).parent
-LONG = int(os.environ.get("TOY_LONG", "1"))
 OLD, NEW = ("eng",), ("ind",)
 LANGUAGES = (*OLD, *NEW)
 
@@ -41,11 +40,13 @@ base = FromScratch(
     batch=8,
 )
 stage1 = ContinuePretraining(
-    portions=(portion("eng", 8_000 * LONG), portion("ind", 16_000 * LONG)),
+    portions=(portion("eng", 8_000), portion("ind", 16_000)),
     optimisation=Optimisation(learning_rate=1e-2, epsilon=1e-8),
     sequence=128,
     batch=8,
 )
+if longer := int(os.environ.get("TOY_LONG", "0")):
+    stage1 = dataclasses.replace(stage1, portions=tuple(dataclasses.replace(each, tokens=each.tokens * longer) for each in stage1.portions))
 gone = Portion(name="gone", language="ind", tokens=8, sources=(TextFiles(path="no/such.jsonl", language="ind"),))
 peeked = Portion(name="ind", language="ind", tokens=8_000, sources=(WorldText(language="ind", documents=40, split="held_out"),))
 planted = dataclasses.replace(stage1, optimisation=dataclasses.replace(stage1.optimisation, learning_rate=0.0))
