@@ -2,7 +2,9 @@
 
 A text that a suite asks about overlaps with the training text where more than half of its windows of 50 bytes (after Unicode
 compatibility folding, lower case, and white space taken out) also stand there. Half, because law, templates and quotations repeat
-phrases; windows of bytes, because no segmenter knows all the scripts. Training does not begin while one text overlaps.
+phrases; windows of bytes, because no segmenter knows all the scripts. A text shorter than a window overlaps where all of it stands
+there. Compared are what a suite shows the model with what it lets it score after that (a choice, a translation), and the latter alone
+where it is two windows or longer: a shorter one is an answer and no text. Training does not begin while one text overlaps.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.durable import write_json
-from harness.suites import SuiteContext, SuiteError, load
+from harness.suites import Sample, SuiteContext, SuiteError, load
 from training.pretraining.sources import SourceError, read, sources_of
 from training.recipe import decode
 
@@ -73,24 +75,30 @@ def window_hashes(data: bytes, window: int = WINDOW) -> Hashes:
 
 
 def find(training: Iterable[str], evaluation: Sequence[tuple[str, str, str]], window: int = WINDOW, share: float = SHARE) -> list[Overlap]:
-    """The evaluation texts (suite, sample, text) that overlap with the training texts, the most overlapping first."""
+    """The evaluation texts (suite, sample, text) that overlap with the training texts, the most overlapping first.
+
+    A text shorter than a window overlaps (share 1) where all of it stands in one training text; an empty one never.
+    """
     import numpy as np
 
-    hashes = [window_hashes(normalised(text), window) for _, _, text in evaluation]
+    texts = [normalised(text) for _, _, text in evaluation]
+    hashes = [window_hashes(text, window) for text in texts]
     wanted = np.unique(np.concatenate(hashes)) if hashes else np.zeros(0, dtype=np.uint64)
     met = np.zeros(len(wanted), dtype=bool)
+    short = {text for text in texts if 0 < len(text) < window}
+    sought = set(short)
     for block in _blocks(training):
+        sought -= {text for text in sought if text in block}
         found = window_hashes(block, window)
         place = np.searchsorted(wanted, found)
         place[place == len(wanted)] = 0
         if len(wanted):
             met[place[wanted[place] == found]] = True
     overlaps = []
-    for (suite, sample, _), own in zip(evaluation, hashes, strict=True):
-        if len(own):
-            reached = float(met[np.searchsorted(wanted, own)].mean())
-            if reached > share:
-                overlaps.append(Overlap(suite=suite, sample=sample, share=reached))
+    for (suite, sample, _), text, own in zip(evaluation, texts, hashes, strict=True):
+        reached = float(met[np.searchsorted(wanted, own)].mean()) if len(own) else float(text in short and text not in sought)
+        if reached > share:
+            overlaps.append(Overlap(suite=suite, sample=sample, share=reached))
     return sorted(overlaps, key=lambda overlap: (-overlap.share, overlap.suite, overlap.sample))
 
 
@@ -119,13 +127,22 @@ def check(order: Mapping[str, Any]) -> dict[str, Any]:
         if getattr(suite, "needs_tokenizer", False):  # its samples are drawn for a checkpoint, and there is none yet
             continue
         for sample in suite.samples(context):
-            asked = dict.fromkeys(request.context for request in sample.requests)
-            evaluation.append((name, sample.sample, "\n".join(asked)))
+            evaluation += [(name, sample.sample, text) for text in _texts(sample, order["window"])]
     recipe = decode(order["recipe"])
     sources = dict.fromkeys(sources_of(recipe.portions))
     texts = (document.text for source in sources for document in read(source, hub, directory))
-    overlaps = find(texts, evaluation, window=order["window"], share=order["share"])
-    return {"texts": len(evaluation), "sources": len(sources), "overlaps": [dataclasses.asdict(overlap) for overlap in overlaps]}
+    found = find(texts, evaluation, window=order["window"], share=order["share"])
+    worst = {(overlap.suite, overlap.sample): overlap for overlap in reversed(found)}  # of a sample's texts the most overlapping
+    samples = len({(suite, sample) for suite, sample, _ in evaluation})
+    overlaps = [dataclasses.asdict(overlap) for overlap in reversed(worst.values())]
+    return {"samples": samples, "texts": len(evaluation), "sources": len(sources), "overlaps": overlaps}
+
+
+def _texts(sample: Sample, window: int) -> list[str]:
+    """What of a sample is compared: each request, context and continuation as one text, and each continuation of two windows or more."""
+    whole = dict.fromkeys(request.context + request.continuation for request in sample.requests)
+    scored = dict.fromkeys(request.continuation for request in sample.requests)
+    return [*whole, *(text for text in scored if text not in whole and len(normalised(text)) >= 2 * window)]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -148,7 +165,7 @@ def main(arguments: Sequence[str]) -> int:
     if facts["overlaps"]:
         worst = facts["overlaps"][0]
         message = (
-            f"{len(facts['overlaps'])} of {facts['texts']} evaluation texts stand in the training text, "
+            f"{len(facts['overlaps'])} of {facts['samples']} evaluation samples stand in the training text, "
             f"the first {worst['suite']} {worst['sample']} ({worst['share']:.0%} of it): "
             "take them out of the recipe's sources, or out of the suite"
         )

@@ -36,7 +36,8 @@ def test_the_same_as_a_search_by_hand(training: list[str], asked: list[str], win
     expected = {}
     for number, question in enumerate(asked):
         data = normalised(question)
-        windows = [data[i : i + window] for i in range(len(data) - window + 1)]
+        width = min(window, len(data))
+        windows = [data[i : i + width] for i in range(len(data) - width + 1)] if data else []
         if windows:
             share = sum(any(piece in text for text in texts) for piece in windows) / len(windows)
             if share > 0.5:
@@ -60,6 +61,38 @@ def test_a_copy_in_other_dress_is_found() -> None:
     original = telling("eng", 1)[0]
     dressed = original.upper().replace(" ", "\n  ").replace("A", "\uff21")
     assert find([dressed], [("s", "1", original)])[0].share == 1.0
+
+
+def test_a_text_shorter_than_a_window_is_found_where_all_of_it_stands() -> None:
+    training = ["Boats leave at dawn. เรือออกตอนเช้า", "The market is open."]
+    short = {
+        "whole": "Boats leave at dawn.",
+        "thai": "เรือออกตอนเช้า",
+        "other": "Boats leave at noon.",
+        "across": "ตอนเช้า The market",
+        "empty": " ",
+    }
+    assert all(len(normalised(text)) < WINDOW for text in short.values())
+    found = find(training, [("s", name, text) for name, text in short.items()])
+    assert {item.sample: item.share for item in found} == {"whole": 1.0, "thai": 1.0}
+
+
+def test_what_a_model_scores_is_compared_too_where_it_is_no_mere_answer() -> None:
+    from harness.suites import Request, Sample
+
+    requests = (
+        Request(
+            kind="loglikelihood",
+            context="Why?",
+            continuation=" because the ferry from the island was late again that morning, and the market had closed before any of the fish could be weighed",
+        ),
+        Request(kind="loglikelihood", context="Why?", continuation=" no"),
+    )
+    sample = Sample(sample="1", cluster="1", language="eng", requests=requests)
+    late = (
+        " because the ferry from the island was late again that morning, and the market had closed before any of the fish could be weighed"
+    )
+    assert overlap._texts(sample, WINDOW) == [f"Why?{late}", "Why? no", late]
 
 
 def test_part_of_a_longer_document_counts() -> None:
