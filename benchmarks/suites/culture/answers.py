@@ -1,13 +1,13 @@
 """Whether an answer in words is right: it holds the answer or an alias, and none of the distractors.
 
 Names in Latin letters are looked for as whole words; those in scripts that do not part words (Thai, Lao, Khmer, Burmese, Chinese) anywhere in the
-text. Letters, vowel signs, tone marks and digits count; case, punctuation and blanks do not. Vietnamese keeps its diacritics.
+text, but not where a sign follows that belongs to the last letter (Khmer ចាស is not in ចាស់). Letters, vowel signs, tone marks and digits count; case, punctuation and blanks do not. Vietnamese keeps its diacritics.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from training.languages import script_of
 
@@ -25,7 +25,15 @@ def holds(response: str, name: str) -> bool:
         return False
     if script_of(name)[0] in ("Latin", ""):
         return sought in said
-    return sought.replace(" ", "") in said.replace(" ", "")
+    said, sought = said.replace(" ", ""), sought.replace(" ", "")
+    return any(not unicodedata.category(said[end : end + 1] or " ").startswith("M") for end in _ends(said, sought))
+
+
+def _ends(said: str, sought: str) -> Iterator[int]:
+    at = said.find(sought)
+    while at >= 0:
+        yield at + len(sought)
+        at = said.find(sought, at + 1)
 
 
 def right(response: str, aliases: Iterable[str], rivals: Iterable[str]) -> bool:
