@@ -93,9 +93,9 @@ def _text(row: Fields, field: str) -> str:
     return value.strip()
 
 
-def _form(context: str, choices: Sequence[str], gold: int) -> Form:
-    if len(set(choices)) < len(choices) or not 0 <= gold < len(choices):
-        raise ValueError("two options are equal, or the answer is none of them")
+def _form(context: str, choices: list[str], gold: int) -> Form:
+    if not 0 <= gold < len(choices) or choices.count(choices[gold]) > 1:
+        raise ValueError("the answer is none of the options, or stands among them twice")  # equal distractors do no harm
     named = tuple(choice.strip() for choice in choices)
     return Form(
         parts=(Part(context=context, choices=tuple(choices), gold=gold),),
