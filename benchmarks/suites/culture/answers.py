@@ -1,7 +1,8 @@
 """Whether an answer in words is right: it holds the answer or an alias, and none of the distractors.
 
-Names in Latin letters are looked for as whole words; those in scripts that do not part words (Thai, Lao, Khmer, Burmese, Chinese) anywhere in the
-text, but not where a sign follows that belongs to the last letter (Khmer ចាស is not in ចាស់). Letters, vowel signs, tone marks and digits count; case, punctuation and blanks do not. Vietnamese keeps its diacritics.
+Names in Latin letters are looked for as whole words; those in scripts that do not part words (Thai, Lao, Khmer, Burmese, Chinese) anywhere
+in the text, but not where a sign follows that belongs to the last letter (Khmer ចាស is not in ចាស់). Letters, vowel signs, tone marks and
+digits count; case, punctuation and blanks do not. Vietnamese keeps its diacritics.
 """
 
 from __future__ import annotations
