@@ -21,7 +21,7 @@ from harness import suites as suites_module
 from harness.progress import Progress, duration
 from harness.record import TOKENIZER_FILES, content_digest
 from harness.rows import Rows, StatisticsError
-from harness.statistics import CONFIDENCE, estimate
+from harness.statistics import CONFIDENCE, estimate, wilson
 from harness.store import file_entries
 from harness.suites import SuiteSpec, load
 from training.languages import LANGUAGES
@@ -93,8 +93,10 @@ def digests(checkpoint: Path) -> tuple[str, str]:
     return content_digest(entries), content_digest({name: entry for name, entry in entries.items() if name in TOKENIZER_FILES})
 
 
-def lines(rows: Rows, suite: str, metrics: Sequence[Any], languages: Sequence[str]) -> Iterator[Line]:
-    """A line a metric and language that the rows can score, and one for the mean of the languages."""
+def lines(
+    rows: Rows, suite: str, metrics: Sequence[Any], languages: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[Line]:
+    """A line a metric and language that the rows can score, one for the mean of the languages, and one for each group of them (a country)."""
     there = [language for language in languages if language in set(rows.language)]
     for metric in metrics:
         scored = []
@@ -107,6 +109,22 @@ def lines(rows: Rows, suite: str, metrics: Sequence[Any], languages: Sequence[st
             mean = _line(rows.select(scored), suite, metric, tuple(scored), f"mean of {len(scored)}")
             if mean:
                 yield mean
+        for name, members in (groups or {}).items():
+            there_too = [language for language in members if language in scored]
+            line = _of_group(rows.select(there_too), suite, metric, there_too, name) if there_too else None
+            if line:
+                yield line
+
+
+def _of_group(rows: Rows, suite: str, metric: Any, members: Sequence[str], name: str) -> Line | None:
+    """Independent right-or-wrong answers of a group are pooled, with Wilson's interval; of other metrics stands the mean of its languages."""
+    independent = metric.binary and not metric.denominator and len(set(rows.cluster)) == len(rows) and bool((rows.count == 1).all())
+    if not independent:
+        return _line(rows, suite, metric, tuple(members), name) if len(members) > 1 and metric.transform == "identity" else None
+    hits = int(rows.values[metric.numerator].sum())
+    return Line(
+        suite=suite, metric=metric.name, language=name, value=hits / len(rows), interval=wilson(hits, len(rows)), count=str(len(rows))
+    )
 
 
 def _line(rows: Rows, suite: str, metric: Any, languages: tuple[str, ...], name: str) -> Line | None:
@@ -249,11 +267,10 @@ def _run(given: argparse.Namespace, progress: Progress) -> None:
     )
     summary = evaluation.run(order, lambda **event: progress.show(checkpoint.name, event))
     progress.clear()
-    found = [
-        line
-        for name, spec in chosen.items()
-        for line in lines(Rows.read(rows / f"{name}.parquet"), name, load(spec, name).metrics, spec.languages)
-    ]
+    found: list[Line] = []
+    for name, spec in chosen.items():
+        suite = load(spec, name)
+        found += lines(Rows.read(rows / f"{name}.parquet"), name, suite.metrics, spec.languages, getattr(suite, "groups", None))
     _together(given.output, rows, list(chosen))
     print(table(found, summary))
     print(f"rows: {given.output}   answers: {kept} (the same command asks nothing twice)")

@@ -240,6 +240,19 @@ def compare(candidate: Rows, reference: Rows, metric: Metric, languages: Sequenc
     return result
 
 
+def wilson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's (1927) score interval of a proportion, two-sided: for tables. Its mean coverage is the confidence; verdicts take exact bounds,
+    whose least coverage is. Raises StatisticsError where there are no trials."""
+    from scipy import special
+
+    if not 0 <= hits <= trials or trials < 1:
+        raise StatisticsError(f"{hits} of {trials} is no proportion")
+    z = float(special.ndtri((1 + confidence) / 2))
+    middle = (hits + z * z / 2) / (trials + z * z)
+    half = z / (trials + z * z) * math.sqrt(hits * (trials - hits) / trials + z * z / 4)
+    return 0.0 if hits == 0 else middle - half, 1.0 if hits == trials else middle + half
+
+
 def _simple(rows: Rows, metric: Metric, languages: Sequence[str]) -> bool:
     """Whether rows are independent trials of one language: one sample a cluster."""
     return len(languages) == 1 and not metric.denominator and len(set(rows.cluster)) == len(rows) and bool((rows.count == 1).all())

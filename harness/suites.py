@@ -122,7 +122,10 @@ class Measure:
 
 
 class Suite(Protocol):
-    """An evaluation. Built from a profile's `SuiteSpec` by `factory(name=..., languages=..., **options)`."""
+    """An evaluation. Built from a profile's `SuiteSpec` by `factory(name=..., languages=..., **options)`.
+
+    A suite may name groups of its languages, `groups` (country -> languages): the person's table then has a line for each.
+    """
 
     name: str
     version: int
@@ -158,6 +161,7 @@ BUILT_IN = {
     "ruler": "benchmarks.suites.ruler:build",
     "ruler-sea": "benchmarks.suites.ruler:build_sea",
     "emoji": "benchmarks.suites.emoji:build",
+    "culture": "benchmarks.suites.culture:build",
     "retention": "benchmarks.suites.retention:build",
     "speculation": "benchmarks.suites.speculation:build",
     "flores200": "benchmarks.suites.parallel:build_flores200",
