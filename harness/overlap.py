@@ -132,9 +132,11 @@ def check(order: Mapping[str, Any]) -> dict[str, Any]:
     sources = dict.fromkeys(sources_of(recipe.portions))
     texts = (document.text for source in sources for document in read(source, hub, directory))
     found = find(texts, evaluation, window=order["window"], share=order["share"])
-    worst = {(overlap.suite, overlap.sample): overlap for overlap in reversed(found)}  # of a sample's texts the most overlapping
+    worst: dict[tuple[str, str], Overlap] = {}  # of a sample's texts the most overlapping
+    for overlap in found:
+        worst.setdefault((overlap.suite, overlap.sample), overlap)
     samples = len({(suite, sample) for suite, sample, _ in evaluation})
-    overlaps = [dataclasses.asdict(overlap) for overlap in reversed(worst.values())]
+    overlaps = [dataclasses.asdict(overlap) for overlap in worst.values()]
     return {"samples": samples, "texts": len(evaluation), "sources": len(sources), "overlaps": overlaps}
 
 

@@ -26,6 +26,14 @@ def _gguf() -> str:
     return f"wheel:{WHEEL}" if here else ""
 
 
+COMPARED = ("expand", "stage1", "stage2")  # a stage is held against its parent: `base` would say what `expand` says
+
+
+def _training(*languages: str) -> dict[str, list[object]]:
+    """The training text of the languages: what stands there is not asked about."""
+    return {language: [encode(source) for source in smol.training_sources(language)] for language in languages}
+
+
 SUITES = {
     "perplexity": SuiteSpec(
         suite="perplexity",
@@ -34,7 +42,7 @@ SUITES = {
             "sources": {language: [encode(source) for source in smol.held_out_sources(language)] for language in smol.LANGUAGES},
             "trigram": {"eng": [encode(source) for source in smol.training_sources("eng")]},
             # myPOS, khPOS and Wisesight hold sentences twice, near enough
-            "apart_from": {language: [encode(source) for source in smol.training_sources(language)] for language in smol.LANGUAGES},
+            "apart_from": _training(*smol.LANGUAGES),
             "window": 512,
             "quick": {"": DOCUMENTS, "eng": 400},  # English is what must not be lost: its documents are short
         },
@@ -55,9 +63,62 @@ SUITES = {
     ),
     # lm-eval's own tasks, read from the mirror. A model of this size is at chance: shown, and gated by margin only.
     "xcopa": SuiteSpec(
-        suite="lm_eval:xcopa", languages=("tha", "vie"), options={"tasks": {"tha": "xcopa_th", "vie": "xcopa_vi"}, "quick": 300}
+        suite="lm_eval:xcopa",
+        languages=("tha", "vie"),
+        options={"tasks": {"tha": "xcopa_th", "vie": "xcopa_vi"}, "quick": 300},
+        stages=COMPARED,
     ),
-    "belebele": SuiteSpec(suite="lm_eval:belebele_jav_Latn", languages=("jav",), options={"quick": 60}),
+    "belebele": SuiteSpec(suite="lm_eval:belebele_jav_Latn", languages=("jav",), options={"quick": 60}, stages=COMPARED),
+    "mmlu_letters": SuiteSpec(
+        suite="lm_eval:global_mmlu_id", languages=("ind",), options={"quick": 10}, stages=COMPARED
+    ),  # lm-eval's own layout; the suite `mmlu` beside it scores whole answers, in four languages
+    "mmlu": SuiteSpec(
+        suite="culture",
+        languages=("ind", "mya", "vie", "zsm"),
+        options={"dataset": "global_mmlu_lite", "quick": 12},
+        stages=COMPARED,
+    ),
+    "culture": SuiteSpec(suite="culture", languages=(*smol.STAGE1_NEW, *smol.STAGE2_NEW), stages=COMPARED),
+    "indonli": SuiteSpec(
+        suite="sailcompass",
+        languages=("ind",),
+        options={"task": "indonli", "split": "validation", "counts": {"ind": 2197}, "quick": 60, "apart_from": _training("ind")},
+        stages=COMPARED,
+    ),
+    "wisesight": SuiteSpec(
+        suite="sailcompass",
+        languages=("tha",),
+        options={"task": "wisesight", "split": "validation", "counts": {"tha": 2404}, "quick": 60, "apart_from": _training("tha")},
+        stages=COMPARED,
+    ),
+    # Half of the paragraphs are trained on: the questions on those are left out.
+    "xquad": SuiteSpec(
+        suite="sailcompass",
+        languages=("tha",),
+        options={"task": "xquad", "quick": 40, "apart_from": _training("tha")},
+        stages=COMPARED,
+    ),
+    # A model of this size does not translate, but it knows more or less of what a translation will say.
+    "nusax": SuiteSpec(
+        suite="nusax_mt",
+        languages=("ind", "jav", "sun"),
+        options={"modes": ["likelihood"], "split": "valid", "quick": 60},
+        stages=COMPARED,
+    ),
+    "pud": SuiteSpec(suite="pud_mt", languages=("tha",), options={"modes": ["likelihood"], "quick": 60}, stages=COMPARED),
+    # Held-out documents are gone on with, each in its language.
+    "language": SuiteSpec(
+        suite="language",
+        languages=smol.LANGUAGES,
+        options={
+            "sources": {language: [encode(source) for source in smol.held_out_sources(language)] for language in smol.LANGUAGES},
+            "apart_from": _training(*smol.LANGUAGES),
+            "count": 24,
+            "quick": 24,
+            "max_tokens": 24,
+        },
+        stages=COMPARED,
+    ),
 }
 
 profile = Profile(

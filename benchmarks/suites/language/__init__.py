@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.suites.perplexity.texts import Text, check_sources, texts
+from benchmarks.suites.perplexity.texts import Text, check_sources, repeated, texts
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, spread
 from training.identification import consistent, identify
 from training.pretraining.sources import SourceError, rows_of
@@ -32,6 +32,7 @@ class LanguageSuite:
     languages: Sequence[str]
     mode: Literal["continue", "answer"]
     sources: Mapping[str, Sequence[Any]]
+    apart_from: Mapping[str, Sequence[Any]]
     prompts: str
     count: int
     max_tokens: int
@@ -67,8 +68,10 @@ class LanguageSuite:
 
     def _halves(self, context: SuiteContext) -> Iterator[Text]:
         taken: dict[str, int] = {}
-        for text in texts(self.name, self.languages, self.sources, context):
-            if len(text.text) < LEAST or taken.get(text.language, 0) >= self.count:
+        found = [text for text in texts(self.name, self.languages, self.sources, context) if len(text.text) >= LEAST]
+        known = repeated(self.name, [(text.sample, text.language, text.text) for text in found], self.apart_from, context)
+        for text in found:
+            if text.sample in known or taken.get(text.language, 0) >= self.count:
                 continue
             taken[text.language] = taken.get(text.language, 0) + 1
             yield dataclasses.replace(text, text=text.text[: _border(text.text)])
@@ -133,19 +136,22 @@ def build(
     languages: Sequence[str],
     mode: Literal["continue", "answer"] = "continue",
     sources: Mapping[str, Sequence[Any]] | None = None,
+    apart_from: Mapping[str, Sequence[Any]] | None = None,
     prompts: str = "",
     count: int = 60,
     max_tokens: int = 48,
     chat: bool = False,
     quick: int = 30,
 ) -> LanguageSuite:
-    """Factory of the entry point. `count` prompts a language; without `sources` the embedded held-out stories are continued."""
+    """Factory of the entry point. `count` prompts a language; without `sources` the embedded held-out stories are continued; documents that stand in
+    the training sources `apart_from` (language -> sources) are left out."""
     given = sources or {language: [WorldText(language=language, documents=count, split="held_out")] for language in languages}  # type: ignore[arg-type]
     return LanguageSuite(
         name=name,
         languages=tuple(languages),
         mode=mode,
         sources=given,
+        apart_from=apart_from or {},
         prompts=prompts,
         count=count,
         max_tokens=max_tokens,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.overlap import find
 from harness.suites import SuiteContext, SuiteError
 from training.pretraining import sources as reading
 from training.recipe import TextFiles, WorldText, decode
@@ -43,6 +44,20 @@ def texts(name: str, languages: Sequence[str], sources: Mapping[str, Sequence[An
                 yield from _read(source, language, context)
             except (reading.SourceError, WorldError, ValueError) as error:
                 raise SuiteError(f"suite {name}, {language}: {error}") from error
+
+
+def repeated(
+    name: str, asked: Sequence[tuple[str, str, str]], apart_from: Mapping[str, Sequence[Any]], context: SuiteContext
+) -> frozenset[str]:
+    """Of (sample, language, text) the samples whose text also stands in the language's training sources `apart_from`.
+
+    Data sets repeat themselves and hold parts of one another, and a split by document keeps that.
+    """
+    found: set[str] = set()
+    for language in apart_from:
+        own = [(name, sample, text) for sample, of, text in asked if of == language]
+        found |= {overlap.sample for overlap in find((text.text for text in texts(name, [language], apart_from, context)), own)}
+    return frozenset(found)
 
 
 def _read(source: Any, language: str, context: SuiteContext) -> Iterator[Text]:
