@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.answers import Answer
-from harness.backends.decoding import Greedy, by_transformers, forward_of
+from harness.backends.decoding import Greedy, by_transformers
+from harness.backends.lean import Lean, lean
+from harness.backends.packed import Packed
+from harness.backends.readers import Masked, Plain, forward_of
 from harness.backends.rendering import BackendError, Rendered
 from harness.backends.trees import Tree, arrays, batches, split, windows, worth_sharing
+from harness.backends.trie import Line
 
-SCORER = 2  # raised when this file would give another number for the same request
+SCORER = 3  # raised when this file would give another number for the same request
 SLICE_BYTES = 2**24  # of float32 logits held at once
 GENERATED_ROWS = 32  # sequences generated together
 
@@ -74,15 +78,15 @@ class HFBackend:
     # -------------------------------------------------------------------------------------------------------- likelihood
 
     def _loglikelihood(self, requests: Sequence[Rendered]) -> Iterator[tuple[list[tuple[int, Answer]], int]]:
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, request in enumerate(requests):
-            groups.setdefault(request.context if self.shares else (index,), []).append(index)
-        trees = [
-            Tree(requests[group[0]].context, tuple(requests[index].continuation for index in group), tuple(group))
-            for group in groups.values()
-        ]
-        trees = [part for tree in trees for part in ([tree] if worth_sharing(tree) else split(tree))]
-        for batch in batches(trees, self.batch_tokens):
+        if self._packed is not None:
+            lines = [Line(request.context + request.continuation, len(request.context)) for request in requests]
+            for found, read in self._packed(lines, greedy=True):
+                yield (
+                    [(at, {"logprob": sum_, "tokens": len(requests[at].continuation), "greedy": greedy}) for at, sum_, greedy in found],
+                    read,
+                )
+            return
+        for batch in batches(self._trees(requests), self.batch_tokens):
             sums, greedy = self._score(batch, greedy=True)
             yield (
                 [
@@ -93,48 +97,76 @@ class HFBackend:
                 sum(tree.length for tree in batch),
             )
 
-    def _whole(self, requests: Sequence[Rendered]) -> Iterator[tuple[list[tuple[int, Answer]], int]]:
-        """Whole texts, all but their first token predicted; the beginning that texts share (`context`) is read and predicted once."""
+    def _trees(self, requests: Sequence[Rendered], whole: bool = False) -> list[Tree]:
+        """A row for each context; `whole` has its tokens predicted too."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, request in enumerate(requests):
             groups.setdefault(request.context if self.shares else (index,), []).append(index)
-        trees: list[Tree] = []
+        found: list[Tree] = []
         for number, group in enumerate(groups.values(), len(requests)):
-            tree = Tree(requests[group[0]].context, tuple(requests[index].continuation for index in group), tuple(group), number)
-            trees += [tree] if len(group) > 1 and worth_sharing(tree) else split(tree)
-        for batch in batches(trees, self.batch_tokens):
+            continuations = tuple(requests[index].continuation for index in group)
+            tree = Tree(requests[group[0]].context, continuations, tuple(group), number if whole else None)
+            found += [tree] if worth_sharing(tree) and not (whole and len(group) == 1) else split(tree)
+        return found
+
+    def _whole(self, requests: Sequence[Rendered]) -> Iterator[tuple[list[tuple[int, Answer]], int]]:
+        """Whole texts, all but their first token predicted; the beginning that texts share (`context`) is read and predicted once."""
+        counts = [len(request.context) + len(request.continuation) for request in requests]
+        if self._packed is not None:
+            lines = [Line(request.context + request.continuation, 1) for request in requests]
+            for found, read in self._packed(lines, greedy=False):
+                yield [(at, {"logprob": sum_, "tokens": counts[at]}) for at, sum_, _ in found], read
+            return
+        for batch in batches(self._trees(requests, whole=True), self.batch_tokens):
             sums, _ = self._score(batch, greedy=False)
             done: list[tuple[int, Answer]] = []
             for tree in batch:
                 shared = sums.get(tree.whole, 0.0) if tree.whole is not None else 0.0
-                for owner in tree.owners:
-                    count = len(requests[owner].context) + len(requests[owner].continuation)
-                    done.append((owner, {"logprob": shared + sums[owner], "tokens": count}))
+                done += [(owner, {"logprob": shared + sums[owner], "tokens": counts[owner]}) for owner in tree.owners]
             yield done, sum(tree.length for tree in batch)
 
     def _rolling(self, requests: Sequence[Rendered]) -> Iterator[tuple[list[tuple[int, Answer]], int]]:
-        trees: list[Tree] = []
+        lines: list[Line] = []
         owner_of: list[int] = []
         waiting: list[dict[int, float | None]] = []
         for index, request in enumerate(requests):
             text, full = request.continuation, request.context + request.continuation
             parts: dict[int, float | None] = {}
             for begin, first, end in windows(len(text), request.settings["window"], request.settings["stride"]):
-                parts[len(trees)] = None
+                parts[len(lines)] = None
                 owner_of.append(index)
-                trees.append(Tree(full[begin : first + 1], (text[first:end],), (len(trees),)))
+                lines.append(Line(full[begin : end + 1], first + 1 - begin))
             waiting.append(parts)
-        for batch in batches(trees, self.batch_tokens):
-            sums, _ = self._score(batch, greedy=False)
+        for found, read in self._windows(lines):
             done: list[tuple[int, Answer]] = []
-            for tree in batch:
-                part = tree.owners[0]
+            for part, value in found:
                 index = owner_of[part]
-                waiting[index][part] = sums[part]
+                waiting[index][part] = value
                 values = [value for value in waiting[index].values() if value is not None]
                 if len(values) == len(waiting[index]):
                     done.append((index, {"logprob": sum(values), "tokens": len(requests[index].continuation)}))
-            yield done, sum(tree.length for tree in batch)
+            yield done, read
+
+    def _windows(self, lines: Sequence[Line]) -> Iterator[tuple[list[tuple[int, float]], int]]:
+        if self._packed is not None:
+            for found, read in self._packed(lines, greedy=False):
+                yield [(part, value) for part, value, _ in found], read
+            return
+        trees = [Tree(line.tokens[: line.first], (line.tokens[line.first :],), (part,)) for part, line in enumerate(lines)]
+        for batch in batches(trees, self.batch_tokens):
+            sums, _ = self._score(batch, greedy=False)
+            yield [(tree.owners[0], sums[tree.owners[0]]) for tree in batch], sum(tree.length for tree in batch)
+
+    @functools.cached_property
+    def _lean(self) -> Lean | None:
+        return lean(self.model) if self.plain_head and self.shares else None
+
+    @functools.cached_property
+    def _packed(self) -> Packed | None:
+        """Every beginning read once, where the decoder is one that we have as a plain function; elsewhere `trees.py`."""
+        if self._lean is None or self.model.device.type != "cpu":
+            return None
+        return Packed(self._lean, self.model.get_output_embeddings(), self.rows, self.batch_tokens, self.device)
 
     def _score(self, trees: Sequence[Tree], greedy: bool) -> tuple[Mapping[int, float], Mapping[int, bool]]:
         """Sum of log-probabilities, and whether every token was the likeliest, by owner."""
@@ -234,15 +266,16 @@ class HFBackend:
         ends = self._ends()
         if not self.shares:
             return functools.partial(by_transformers, self.model, self.tokenizer, ends)
+        if self._packed is not None:
+            return Greedy(Plain(self._packed), self.tokenizer, ends)
         output = self.model.get_output_embeddings() if self.plain_head else None
-        return Greedy(
+        reader = Masked(
             forward_of(self.model, self.plain_head),
             lambda states: (output(states) if output is not None else states).float(),
-            self.tokenizer,
-            ends,
             self.device,
             self.batch_tokens,
         )
+        return Greedy(reader, self.tokenizer, ends)
 
     def _ends(self) -> list[int]:
         """Tokens that end a text: what the checkpoint's generation settings, its tokenizer and its document separator say."""

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.backends.decoding import CHUNK, SHARED, Greedy, by_transformers, common, cut, forward_of, runs
+from harness.backends.decoding import Greedy, by_transformers, cut
+from harness.backends.readers import CHUNK, SHARED, Masked, Plain, common, forward_of, runs
 from harness.backends.hf import HFBackend
-from harness.backends.lean import Lean, lean
+from harness.backends.lean import lean
 from tests.harness.checkpoints import checkpoint, logprobs, tokenizer
 
 END = 0
@@ -65,7 +66,8 @@ def test_texts_are_those_of_a_loop_without_cache(family: str, attention: str, sl
 
 
 def test_the_plain_function_is_used_where_it_can_be_and_only_there() -> None:
-    assert isinstance(forward_of(backend().model, True), Lean)
+    assert isinstance(backend()._greedy.reader, Plain)  # type: ignore[attr-defined]
+    assert isinstance(backend(attention="eager")._greedy.reader, Masked)  # type: ignore[attr-defined]
     assert lean(backend(attention="eager").model) is None
     broken = backend().model
     broken.get_decoder().layers[0].mlp.act_fn.forward = lambda x: x.relu()  # numbers differ though the configuration says silu
@@ -80,14 +82,13 @@ def test_nothing_is_computed_for_a_text_that_has_ended_and_a_free_slot_is_taken(
     alone = [next(greedy([prompt], 12, (), 1))[0][1] for prompt in asked]
     stop = (alone[0][1],)
     rows: list[int] = []
-    inner = greedy.forward
+    inner = greedy.reader.step
 
-    def counted(tokens: Any, *rest: Any) -> Any:
-        if tokens.shape[1] == 1:
-            rows.append(len(tokens))
-        return inner(tokens, *rest)
+    def counted(cache: Any, tokens: Any, lengths: Any) -> Any:
+        rows.append(len(tokens))
+        return inner(cache, tokens, lengths)
 
-    greedy.forward = counted
+    greedy.reader.step = counted  # type: ignore[method-assign]
     ends = {prompt: len(by_steps(made, prompt, stop)) for prompt in asked}
     rows.clear()
     found = dict(pair for done in greedy(asked, 12, stop, 3) for pair in done)
@@ -111,11 +112,8 @@ def test_the_cache_grows_past_its_first_chunk() -> None:
     made = backend()
     prompt = (END, *range(1, CHUNK - 3))
     made.model.generation_config.eos_token_id = None
-    for forward in (forward_of(made.model, True), forward_of(made.model, False)):
-        greedy = Greedy(forward, made._greedy.head if forward is not None else None, made.tokenizer, [END], "cpu", 64)  # type: ignore[attr-defined]
-        if not isinstance(forward, Lean):
-            greedy.head = lambda logits: logits
-        ((_, text),) = next(greedy([prompt], 12, (), 4))
+    for reader in (made._greedy.reader, Masked(forward_of(made.model, False), lambda logits: logits, "cpu", 64)):  # type: ignore[attr-defined]
+        ((_, text),) = next(Greedy(reader, made.tokenizer, [END])([prompt], 12, (), 4))
         assert text == by_hand(prompt, 12, (), "qwen2")[0]
 
 
