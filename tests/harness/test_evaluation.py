@@ -447,7 +447,7 @@ def test_the_registered_suites_load_without_torch():
         "    options = {'sources': source} if name in ('perplexity', 'identity', 'language') else {}\n"
         "    options = {'part': 'mathematics'} if name == 'retention' else options\n"
         "    options = {'task': 'xcopa'} if name == 'sailcompass' else options\n"
-        "    languages = ('tha',) if name in ('ruler-sea', 'sailcompass', 'flores200', 'pud_mt', 'udhr_mt') else ('ind',) if name == 'nusax_mt' else ('eng',)\n"
+        "    languages = ('tha',) if name in ('ruler-sea', 'sailcompass', 'flores200', 'pud_mt', 'udhr_mt', 'culture') else ('ind',) if name == 'nusax_mt' else ('eng',)\n"
         "    assert load(SuiteSpec(suite=name, languages=languages, options=options), name).metrics\n"
         "assert load(SuiteSpec(suite='lm_eval:xcopa_th', languages=('tha',)), 'x').metrics\n"
         "heavy = [name for name in ('torch', 'transformers', 'pandas', 'lm_eval', 'datasets') if name in sys.modules]\n"
