@@ -33,7 +33,7 @@ MORE = {("belebele", "jav"): Task(name="belebele_jav", data="belebele", language
 class SailCompass:
     """The suite: one data set in some languages. A sample is a row of the original, its stratum the data set."""
 
-    version = 1
+    version = 2
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class SailCompass:
         else:
             gold = item.gold
             limit = prompts.max_tokens or task.max_tokens
-            requests = (Request(kind="generate", context=whole[0], settings={"max_tokens": limit, "stop": ["\n"]}),)
+            requests = (Request(kind="generate", context=whole[0], settings={"max_tokens": limit, "stop": ["\n"], "encoding": "lm_eval"}),)
         return Sample(
             sample=f"{task.name}/{item.id}",
             cluster=item.cluster,
