@@ -30,7 +30,7 @@ SAID = (
     "prompts",
     "invalid",
     "beyond the window",
-    "not in the mirror",
+    "answers",
     "left out, in the training text",
     "left_out",
 )  # facts of a suite that stand under the table
@@ -153,7 +153,8 @@ def table(found: Sequence[Line], summary: Mapping[str, Any]) -> str:
         said = [f"{facts['truncated']} longer than the model's window"] if facts.get("truncated") else []
         said += [f"{key}: {facts[key]}" for key in SAID if facts.get(key)]
         out.append(f"{suite}: {entry['rows']} samples, {duration(entry['seconds'])}" + "".join(f"; {text}" for text in said))
-    return "\n".join(out)
+    absent = [entry["facts"]["not in the mirror"] for entry in summary.values() if entry["facts"].get("not in the mirror")]
+    return "\n".join([*out, *(f"not in the mirror, so not scored: {names}" for names in absent)])
 
 
 def _options(given: Sequence[str]) -> dict[str, dict[str, Any]]:

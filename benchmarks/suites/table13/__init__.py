@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suites import sailcompass
-from benchmarks.suites.table13 import sources
 from benchmarks.suites.parallel import corpora
 from benchmarks.suites.sailcompass import places
+from benchmarks.suites.table13 import sources
 from harness.suites import Suite, SuiteError, SuiteSpec, load
 from training.languages import LANGUAGES
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.suites.perplexity.texts import texts
 from benchmarks.suites.table13 import sources
 from benchmarks.suites.table13.sources import Question
 from benchmarks.suites.table13.wording import WORDS, Words
-from benchmarks.suites.perplexity.texts import texts
 from harness.overlap import find
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, spread
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.suites.table13 import ROWS
 from benchmarks.suites.lm_eval_task import SuiteTask
+from benchmarks.suites.table13 import ROWS
 
 
 class TableRow(SuiteTask):
