@@ -19,7 +19,7 @@ from lm_eval.api.task import ConfigurableTask
 
 from harness.suites import Metric, Request, Sample, Suite, SuiteContext, SuiteError, SuiteSpec, load
 
-Value = tuple[str, tuple[float, ...]]  # language, the columns of a metric
+Value = float | tuple[str, tuple[float, ...]]  # what is averaged; or, of a corpus metric or several languages, language and columns
 
 
 class SuiteTask(ConfigurableTask):
@@ -134,8 +134,11 @@ class SuiteTask(ConfigurableTask):
         for metric in self._suite.metrics:
             if metric.denominator and not values[metric.denominator]:
                 continue  # not about this item
-            value = sample.language, tuple(values[column] for column in metric.used)
-            given |= dict.fromkeys([metric.name, f"{metric.name}_{sample.language}"] if several else [metric.name], value)
+            columns = tuple(values[column] for column in metric.used)
+            alone: Value = columns[0] if len(columns) == 1 else (sample.language, columns)
+            given |= (
+                {metric.name: (sample.language, columns), f"{metric.name}_{sample.language}": alone} if several else {metric.name: alone}
+            )
         return given
 
     def aggregation(self) -> dict[str, Callable[[Sequence[Value]], float]]:
@@ -155,9 +158,12 @@ class SuiteTask(ConfigurableTask):
 
 def reduced(metric: Metric, values: Sequence[Value]) -> float:
     """The score of items: a language's by its metric, over languages the mean."""
+    several = [value for value in values if isinstance(value, tuple)]
+    if not several:
+        return float(np.mean(np.array(values, dtype=np.float64)))
     scores = []
-    for language in dict.fromkeys(language for language, _ in values):
-        columns = np.array([given for one, given in values if one == language], dtype=np.float64)
+    for language in dict.fromkeys(language for language, _ in several):
+        columns = np.array([given for one, given in several if one == language], dtype=np.float64)
         sums = columns.sum(0)
         if metric.reducer:
             module, _, function = metric.reducer.partition(":")
