@@ -143,7 +143,10 @@ class SuiteTask(ConfigurableTask):
 
     def aggregation(self) -> dict[str, Callable[[Sequence[Value]], float]]:
         """Of a language what the metric says, and their mean."""
-        return self._by_name(lambda metric: functools.partial(reduced, metric))
+        from lm_eval.api.metrics import mean  # it knows the standard error of this one
+
+        simple = len(self._suite.languages) == 1
+        return self._by_name(lambda metric: mean if simple and len(metric.used) == 1 else functools.partial(reduced, metric))
 
     def higher_is_better(self) -> dict[str, bool]:
         """By the direction of each metric."""
