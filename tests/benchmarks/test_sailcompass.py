@@ -13,6 +13,7 @@ from benchmarks.suites.sailcompass.tasks import TASKS
 from benchmarks.suites.sailcompass.wording import ASKED, LIKE
 from harness.backends.hf import HFBackend
 from harness.backends.rendering import Renderer
+from harness.evaluation_command import table
 from harness.suites import SuiteContext, SuiteError, SuiteSpec, load
 from tests.benchmarks import sailcompass_kit as kit
 from tests.benchmarks.parallel_kit import put
@@ -257,3 +258,18 @@ def test_the_bare_name_takes_what_the_mirror_holds_and_says_what_it_lacks(hub: P
     assert set(alone(("jav",), None)) == {"sailcompass_m3exam", "sailcompass_m3exam_generated"}
     with pytest.raises(SuiteError, match="nothing in lao"):
         alone(("lao",), hub)
+
+
+def test_with_a_checkout_the_bare_name_means_the_originals_words(hub: Path, tmp_path: Path) -> None:
+    home = kit.checkout(tmp_path / "checkout")
+    (spec,) = alone(("ind",), hub, [str(tmp_path), str(home)]).values()
+    assert spec.options["originals"] == "given"
+    assert load(spec, "x").metrics[0].name == "sailcompass_accuracy"
+
+
+def test_the_table_ends_with_what_the_mirror_lacks(hub: Path) -> None:
+    (spec,) = alone(("ind",), hub).values()
+    suite = load(spec, "x")
+    list(suite.samples(SuiteContext(hub=str(hub), profile_dir=".")))
+    said = table([], {"x": {"rows": 500, "seconds": 1.0, "facts": suite.facts}})  # type: ignore[attr-defined]
+    assert said.splitlines()[-1].startswith("not in the mirror, so not scored: tydiqa_ind, ")
