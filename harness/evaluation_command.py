@@ -30,7 +30,7 @@ SAID = (
     "prompts",
     "invalid",
     "beyond the window",
-    "not in the mirror",
+    "answers",
     "left out, in the training text",
     "left_out",
 )  # facts of a suite that stand under the table
@@ -55,9 +55,13 @@ class Line:
 
 
 def specs(
-    names: Sequence[str], languages: Sequence[str], options: Mapping[str, Mapping[str, Any]], hub: Path | None
+    names: Sequence[str],
+    languages: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    hub: Path | None,
+    originals: Sequence[str] = (),
 ) -> dict[str, SuiteSpec]:
-    """The suites that a command line names. A suite's module may say what its bare name stands for: `alone(languages, hub)`.
+    """The suites that a command line names. A suite's factory or module may say what its bare name stands for: `alone(languages, hub, originals)`.
 
     `options` maps a name to options of its factory. Raises CommandError or SuiteError.
     """
@@ -66,7 +70,7 @@ def specs(
         given = dict(options.get(name, {}))
         alone = None if given else _alone(name)
         made = (
-            alone(tuple(languages), hub)
+            alone(tuple(languages), hub, originals)
             if alone
             else {name.replace(":", "_"): SuiteSpec(suite=name, languages=tuple(languages), options=given)}
         )
@@ -79,8 +83,11 @@ def specs(
 
 
 def _alone(name: str) -> Any:
-    target = suites_module.BUILT_IN.get(name)
-    return getattr(importlib.import_module(target.partition(":")[0]), "alone", None) if target else None
+    module, _, factory = suites_module.BUILT_IN.get(name, "").partition(":")
+    if not module:
+        return None
+    imported = importlib.import_module(module)
+    return getattr(getattr(imported, factory), "alone", None) or getattr(imported, "alone", None)
 
 
 def digests(checkpoint: Path) -> tuple[str, str]:
@@ -164,7 +171,8 @@ def table(found: Sequence[Line], summary: Mapping[str, Any]) -> str:
         said = [f"{facts['truncated']} longer than the model's window"] if facts.get("truncated") else []
         said += [f"{key}: {facts[key]}" for key in SAID if facts.get(key)]
         out.append(f"{suite}: {entry['rows']} samples, {duration(entry['seconds'])}" + "".join(f"; {text}" for text in said))
-    return "\n".join(out)
+    absent = [entry["facts"]["not in the mirror"] for entry in summary.values() if entry["facts"].get("not in the mirror")]
+    return "\n".join([*out, *(f"not in the mirror, so not scored: {names}" for names in absent)])
 
 
 def _options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -242,7 +250,7 @@ def _run(given: argparse.Namespace, progress: Progress) -> None:
     hub = Path(given.gate_hub).resolve() if given.gate_hub else None
     languages = _languages(given.languages)
     names = list(dict.fromkeys(name.strip() for name in given.suite.split(",") if name.strip()))
-    chosen = specs(names, languages, _options(given.option), hub)
+    chosen = specs(names, languages, _options(given.option), hub, [str(path) for path in given.gate_originals])
     checkpoint = _checkpoint(given.checkpoint, given.revision)
     model, tokenizer = digests(checkpoint)
     kept = given.output.with_suffix(".answers").resolve()

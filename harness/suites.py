@@ -150,7 +150,7 @@ class SuiteSpec:
     stages: tuple[str, ...] = ()  # the stages it runs on; () is all
 
 
-# The suites of this distribution; `lm_eval:TASK` goes to the adapter. Named, not imported: benchmarks -> harness stays one way.
+# The suites of this distribution (`table13_ROW`: a row of the paper's Table 13); `lm_eval:TASK` goes to the adapter. Named, not imported: benchmarks -> harness stays one way.
 BUILT_IN = {
     "perplexity": "benchmarks.suites.perplexity:build",
     "choice": "benchmarks.suites.choice:build",
@@ -158,6 +158,14 @@ BUILT_IN = {
     "isolation": "benchmarks.suites.isolation:build",
     "language": "benchmarks.suites.language:build",
     "sailcompass": "benchmarks.suites.sailcompass:build",
+    "table13": "benchmarks.suites.table13:build",
+    **{
+        f"table13_{row}": f"benchmarks.suites.table13:{row}"
+        for row in (
+            "indoculture_ind", "tydiqa_ind", "belebele_ind", "mmlu_tha", "m3exam_tha", "belebele_tha", "vmlu_vie", "m3exam_vie",
+            "belebele_vie", "tatabahasa_zsm", "m3exam_jav", "flores200", "xcopa",
+        )
+    },
     "ruler": "benchmarks.suites.ruler:build",
     "ruler-sea": "benchmarks.suites.ruler:build_sea",
     "emoji": "benchmarks.suites.emoji:build",
@@ -168,7 +176,7 @@ BUILT_IN = {
     "pud_mt": "benchmarks.suites.parallel:build_pud_mt",
     "nusax_mt": "benchmarks.suites.parallel:build_nusax_mt",
     "udhr_mt": "benchmarks.suites.parallel:build_udhr_mt",
-}
+}  # fmt: skip
 
 
 def load(spec: SuiteSpec, name: str, directory: str | Path = ".") -> Suite:

@@ -147,7 +147,7 @@ def build(
     )
 
 
-def alone(languages: Sequence[str], hub: Path | None) -> dict[str, SuiteSpec]:
+def alone(languages: Sequence[str], hub: Path | None, originals: Sequence[str] = ()) -> dict[str, SuiteSpec]:
     """What `--suite perplexity` stands for without options: the articles of the UDHR where a mirror has them in every language asked for,
     else the embedded held-out stories."""
     articles = hub is not None and all((hub / UDHR / language).is_dir() for language in languages)

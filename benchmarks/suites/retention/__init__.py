@@ -44,7 +44,7 @@ def build(name: str, languages: Sequence[str] = ("eng",), part: str = "", **opti
     )
 
 
-def alone(languages: Sequence[str], hub: Path | None) -> dict[str, SuiteSpec]:
+def alone(languages: Sequence[str], hub: Path | None, originals: Sequence[str] = ()) -> dict[str, SuiteSpec]:
     """What `--suite retention` stands for: every part that asks for no confirmation; code has to be asked for by option."""
     safe = [part for part in PARTS if part != "code"]
     return {f"retention_{part}": SuiteSpec(suite="retention", languages=("eng",), options={"part": part}) for part in safe}

@@ -7,29 +7,25 @@ the number is called `sailcompass-like`. The paper (section 7.1, Tables 11 and 1
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.suites.perplexity.texts import texts
-from benchmarks.suites.sailcompass import answers, items
+from benchmarks.suites.sailcompass import answers, items, options, places, scoring
 from benchmarks.suites.sailcompass.originals import Original, assemble, original
 from benchmarks.suites.sailcompass.tasks import TASKS, Task
-from benchmarks.suites.sailcompass.wording import LIKE
+from benchmarks.suites.sailcompass.wording import ASKED, LIKE
+from benchmarks.suites.sailcompass.wording_exams import UNKNOWN
 from harness.overlap import find
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, SuiteSpec, spread
 
 GIVEN = "given"  # as `originals`: the words of the checkout that --gate-originals names
 MOST_AMISS = 0.01  # of a language's rows; more, and its items are not scored: a gate on them is inconclusive
-SHOWN = 240
-CHANCE = {"xcopa": 0.5, "belebele": 0.25, "indonli": 1 / 3, "wisesight": 1 / 3, "xnli": 1 / 3, "indolem": 0.5, "vsmec": 1 / 7}
-# What is cut away before an answer, each with the space that follows it; the order decides where a text holds several.
-PREFIXES = tuple(f"{lead} " for lead in ("คำตอบ:", "trả lời:", "jawaban:", "wangsulan:"))
+EXAM_AMISS = 0.05  # the Hub's exam has options that are pictures, and some that are empty: dropped and counted
 BY_DATA: dict[str, dict[str, Task]] = {}
 for _task in TASKS:
-    if _task.data in items.KNOWN:
-        BY_DATA.setdefault(_task.data, {})[_task.language] = _task
+    BY_DATA.setdefault(_task.data, {})[_task.language] = _task
 # Belebele in Javanese is not SailCompass's: our layout in one more language.
 MORE = {("belebele", "jav"): Task(name="belebele_jav", data="belebele", language="jav", likelihood=True, files=("belebele/jav_Latn.jsonl",), stems=("",), gold="correct_answer_num", rows=900)}  # fmt: skip
 
@@ -37,7 +33,7 @@ MORE = {("belebele", "jav"): Task(name="belebele_jav", data="belebele", language
 class SailCompass:
     """The suite: one data set in some languages. A sample is a row of the original, its stratum the data set."""
 
-    version = 1
+    version = 2
 
     def __init__(
         self,
@@ -67,21 +63,11 @@ class SailCompass:
                     + ("" if originals else ' with words of ours; more come with originals = "given" and --gate-originals CHECKOUT')
                 )
             self.tasks[language] = known
-        self.likelihood = next(iter(self.tasks.values())).likelihood
         self.facts: dict[str, Any] = {}
         title = "sailcompass" if originals else "sailcompass-like"
-        chance = CHANCE.get(task)
-        self.metrics: Sequence[Metric] = (
-            (
-                Metric(name=f"{title}_accuracy", numerator="correct", direction="higher", chance=chance, ceiling=1.0, binary=True),
-                Metric(name=f"{title}_margin", numerator="margin", direction="higher"),
-            )
-            if self.likelihood
-            else (
-                Metric(name=f"{title}_exact", numerator="exact", direction="higher", chance=0.0, ceiling=1.0, binary=True),
-                Metric(name=f"{title}_f1", numerator="f1", direction="higher", chance=0.0, ceiling=1.0),
-            )
-        )
+        self.kind = next(iter(self.tasks.values())).kind
+        self.metrics: Sequence[Metric] = scoring.metrics(self.kind, task, title)
+        self._parse: options.Parse = answers.option
 
     # --------------------------------------------------------------------------------------------------------------- samples
 
@@ -95,9 +81,12 @@ class SailCompass:
             "prompts": "SailCompass's, from a checkout" if self.originals else "ours",
             "data": {},
             "invalid": {},
-            "not in the mirror": list(self.absent),
+            "not in the mirror": ", ".join(self.absent),
         }
         checkout = self._checkout(context)
+        if self.kind == "option":
+            self._parse = options.parser_of(checkout) if checkout else answers.option
+            self.facts["answers"] = "read by the checkout's first_option_parse" if checkout else "read by us, not by first_option_parse"
         made: list[Sample] = []
         for language, task in self.tasks.items():
             try:
@@ -108,7 +97,7 @@ class SailCompass:
         yield from (spread(made, self.quick, apart=True) if context.samples == "quick" else made)
 
     def _of_language(self, task: Task, hub: Path, checkout: Path | None) -> list[Sample]:
-        files, parts = items.found(task, hub, self.split)
+        files, parts = places.found(task, hub, self.split)
         self.facts["data"] |= files
         expected = self.counts.get(task.language, 0 if self.split else task.rows)
         if expected and sum(files.values()) != expected:
@@ -117,20 +106,19 @@ class SailCompass:
                 f'say so: counts = {{"{task.language}": {sum(files.values())}}}'
             )
         configured = [self._prompts(task, index, checkout) for index in range(len(parts))]
-        asked = {}
-        if self.task == "xcopa":
-            asked = items.asked_of(checkout, task.language) if checkout else dict(items.question(task.language))
+        words = self._words(task.language, checkout)
         kept, amiss = [], 0
         for file, (part, prompts) in enumerate(zip(parts, configured, strict=True)):
             for number, row in enumerate(part):
-                item = items.item(task, row, number, file, asked)
+                item = items.item(task, row, number, file, words)
                 if isinstance(item, str):
                     amiss += bool(item)
                     continue
                 kept.append(self._sample(task, item, prompts))
         if amiss:
             self.facts["invalid"][task.language] = amiss
-        if amiss > MOST_AMISS * (amiss + len(kept)):
+        most = EXAM_AMISS if task.data.startswith("m3exam") else MOST_AMISS
+        if amiss > most * (amiss + len(kept)) or not kept:
             raise SuiteError(
                 f"{amiss} of {amiss + len(kept)} rows cannot be judged (empty or missing fields, golds that are no label); fetch the data again"
             )
@@ -142,19 +130,29 @@ class SailCompass:
         pieces = LIKE[task.data, task.language].pieces()
         return Original(pieces=pieces, max_tokens=task.max_tokens, data=task.files[0], file=Path(__file__).with_name("wording.py"))
 
+    def _words(self, language: str, checkout: Path | None) -> Mapping[str, str]:
+        """What a data set's loader adds to its rows."""
+        if self.task == "xcopa":
+            return places.asked_of(checkout, language) if checkout else ASKED[language]
+        if self.task == "belebele_generated":
+            return {"unknown": places.unknown_of(checkout, language) if checkout else UNKNOWN[language]}
+        return {}
+
     def _sample(self, task: Task, item: items.Item, prompts: Original) -> Sample:
-        labels = list(prompts.pieces)
-        whole = [assemble(pieces, item.fields) for pieces in prompts.pieces.values()]
+        pieces = dict(prompts.pieces)
+        if task.data == "m3exam":  # a label for each option that the question has
+            pieces = {key: each for label, each in pieces.items() if int(key := answers.key(label)) <= len(item.fields["options"])}
+        labels = list(pieces)
+        whole = [assemble(each, item.fields) for each in pieces.values()]
         if task.likelihood:
-            names = [answers.key(label) for label in labels] if task.data == "m3exam" else labels
-            if item.gold[0] not in names:
-                raise SuiteError(f"row {item.id}: the gold {item.gold[0]!r} is none of the labels {', '.join(names)} of {prompts.file}")
-            gold: Any = names.index(item.gold[0])
+            if item.gold[0] not in labels:
+                raise SuiteError(f"row {item.id}: the gold {item.gold[0]!r} is none of the labels {', '.join(labels)} of {prompts.file}")
+            gold: Any = labels.index(item.gold[0])
             requests = tuple(Request(kind="rolling", context=text, settings={"first": "unscored"}) for text in whole)
         else:
             gold = item.gold
             limit = prompts.max_tokens or task.max_tokens
-            requests = (Request(kind="generate", context=whole[0], settings={"max_tokens": limit, "stop": ["\n"]}),)
+            requests = (Request(kind="generate", context=whole[0], settings={"max_tokens": limit, "stop": ["\n"], "encoding": "lm_eval"}),)
         return Sample(
             sample=f"{task.name}/{item.id}",
             cluster=item.cluster,
@@ -169,7 +167,7 @@ class SailCompass:
             return None
         asked = list(context.originals) if self.originals == GIVEN else [str(Path(context.profile_dir) / self.originals)]
         for path in asked:
-            if (Path(path) / "configs" / "datasets" / "xcopa").is_dir():
+            if is_checkout(Path(path)):
                 return Path(path)
         raise SuiteError(
             f"suite {self.name}: none of {', '.join(asked) or 'no checkout'} is a checkout of SailCompass (configs/datasets/xcopa); give "
@@ -190,46 +188,19 @@ class SailCompass:
     # ------------------------------------------------------------------------------------------------------------------ rows
 
     def row(self, sample: Sample, found: Sequence[Mapping[str, Any]]) -> Row:
-        """Likelihood: the label of the least loss a token, over the whole text. Generation: exact match and F1, the best of the golds."""
-        gold = sample.data["gold"]
-        if self.likelihood:
-            scores = answers.whole_scores([one["logprob"] for one in found], [one["tokens"] for one in found])
-            predicted = answers.predict(scores)
-            others = min(score for index, score in enumerate(scores) if index != gold)
-            values = {"correct": float(predicted == gold), "margin": others - scores[gold]}
-            shown = {"item": _last(sample.requests[gold].context), "predicted": _end(sample.requests[predicted].context)}
-        else:
-            text, words = found[0]["text"], _words(sample.language, bool(self.originals))
-            values = {
-                "exact": float(any(answers.exact(text, one, PREFIXES) for one in gold)),
-                "f1": max(answers.f1(text, one, PREFIXES, words) for one in gold),
-            }
-            shown = {"item": _last(sample.requests[0].context), "gold": gold[0][:SHOWN], "answer": text[:SHOWN]}
+        """The values of one item, by the kind of the task (`scoring`)."""
+        match self.kind:
+            case "likelihood":
+                values, shown = scoring.likelihood(sample, found)
+            case "answer":
+                values, shown = scoring.answer(sample, found[0]["text"], scoring.words(sample.language, bool(self.originals)))
+            case "option":
+                values, shown = scoring.option(sample, found[0]["text"], self.task, self._parse)
+            case _:
+                values, shown = scoring.text(sample, found[0]["text"])
         return Row(
             sample=sample.sample, cluster=sample.cluster, language=sample.language, stratum=sample.stratum, values=values, shown=shown
         )
-
-
-def _last(prompt: str) -> str:
-    """The item itself, after the shots."""
-    return prompt.rpartition("\n\n")[2][-SHOWN:]
-
-
-def _end(prompt: str) -> str:
-    return prompt.rpartition("\n")[2][-SHOWN:]
-
-
-def _words(language: str, originals: bool) -> Callable[[str], Sequence[str]]:
-    """What F1 counts: words between blanks; in Thai, which has none, pythainlp's words (as the original) or, in ours, characters."""
-    if language != "tha":
-        return str.split
-    if not originals:
-        return lambda text: [character for character in text if not character.isspace()]
-    if importlib.util.find_spec("pythainlp") is None:
-        raise SuiteError("SailCompass counts F1 of Thai over pythainlp's words; pip install pythainlp")
-    from pythainlp import word_tokenize
-
-    return lambda text: word_tokenize(text, join_broken_num=True, keep_whitespace=False)
 
 
 def build(
@@ -253,26 +224,28 @@ def build(
     return SailCompass(name, languages, task, originals, split, counts or {}, quick, apart_from or {}, absent)
 
 
-def alone(languages: Sequence[str], hub: Path | None) -> dict[str, SuiteSpec]:
-    """What `--suite sailcompass` stands for: every data set with words of ours, in those of the languages that it has and the mirror holds.
+def alone(languages: Sequence[str], hub: Path | None, originals: Sequence[str] = ()) -> dict[str, SuiteSpec]:
+    """What `--suite sailcompass` stands for: every data set in those of the languages that it has and the mirror holds, with the words of
+    a checkout where `originals` has one, else with ours.
 
     What the mirror lacks is said under the table; where only the validation split is there, that one is judged.
     """
+    given = {"originals": GIVEN} if any(is_checkout(Path(path)) for path in originals) else {}
     found: dict[str, SuiteSpec] = {}
     absent: list[str] = []
-    for task in BY_DATA:
+    for data in BY_DATA:
         by_split: dict[str, list[str]] = {}
-        for language in (one for one in languages if (task, one) in LIKE and one in BY_DATA[task]):
-            known = BY_DATA[task][language]
-            split = next((split for split in ("", "validation") if hub is not None and _held(known, hub, split)), None)
+        for language in (one for one in languages if one in BY_DATA[data] and (given or (data, one) in LIKE)):
+            known = BY_DATA[data][language]
+            split = next((split for split in ("", "validation") if hub is not None and places.held(known, hub, split)), None)
             if split is None and hub is not None:
                 absent.append(known.name)
             else:
                 by_split.setdefault(split or "", []).append(language)
         for split, there in by_split.items():
-            name = f"sailcompass_{task}{'_' if split else ''}{split}"
+            name = f"sailcompass_{data}{'_' if split else ''}{split}"
             found[name] = SuiteSpec(
-                suite="sailcompass", languages=tuple(there), options={"task": task, **({"split": split} if split else {})}
+                suite="sailcompass", languages=tuple(there), options={"task": data, **given, **({"split": split} if split else {})}
             )
     if not found:
         missing = f" (not in the mirror: {', '.join(absent)})" if absent else ""
@@ -285,6 +258,6 @@ def alone(languages: Sequence[str], hub: Path | None) -> dict[str, SuiteSpec]:
     return found
 
 
-def _held(task: Task, hub: Path, split: str) -> bool:
-    whole = not split and all((hub / items.ORIGINAL / file).is_file() for file in task.files)
-    return whole or items.file_of(task, hub, split) is not None
+def is_checkout(path: Path) -> bool:
+    """Whether a directory is a checkout of SailCompass."""
+    return (path / "configs" / "datasets" / "xcopa").is_dir()

@@ -1,29 +1,22 @@
-"""The rows of SailCompass's data sets: from `sail/Sailcompass_data` in the mirror, else from the data set's own place on the Hub.
+"""A row of one of SailCompass's data sets as an item: what prompts refer to (SailCompass's field names), its gold and its cluster.
 
-Every row gets what prompts refer to (SailCompass's field names), its gold and its cluster; what cannot be judged is counted, never
-guessed at.
+What cannot be judged is counted, never guessed at.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks.suites.sailcompass import answers, wording
-from benchmarks.suites.sailcompass.tasks import SHORT, Task
-from harness.lm_eval_data import rows
-from harness.suites import SuiteError
-from training.languages import by_code
+from benchmarks.suites.sailcompass import answers
+from benchmarks.suites.sailcompass.places import Fields
+from benchmarks.suites.sailcompass.tasks import Task
 
-Fields = Mapping[str, Any]
-ORIGINAL = "sail/Sailcompass_data"
 WISESIGHT = {"pos": "0", "neu": "1", "neg": "2"}  # questions, `q`, are no sentiment: the original leaves them out
 INDONLI = {"0": "e", "1": "n", "2": "c", "entailment": "e", "neutral": "n", "contradiction": "c"}
+XNLI = {"0": "entailment", "1": "neutral", "2": "contradiction"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,97 +31,13 @@ class Item:
     file: int = 0  # which file of the task
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the Hub has a data set: id, configuration by language, the split that SailCompass judges."""
-
-    dataset: str
-    config: Callable[[str], str]
-    split: str
-
-
-PLACES = {
-    "xcopa": Place(dataset="cambridgeltl/xcopa", config=lambda language: SHORT[language], split="test"),
-    "belebele": Place(dataset="facebook/belebele", config=lambda language: by_code(language).flores, split="test"),
-    "xquad": Place(dataset="google/xquad", config=lambda language: f"xquad.{SHORT[language]}", split="validation"),
-    "indonli": Place(dataset="afaji/indonli", config=lambda language: "indonli", split="test_lay"),
-    "wisesight": Place(dataset="pythainlp/wisesight_sentiment", config=lambda language: "wisesight_sentiment", split="test"),
-}
-
-
-def found(task: Task, hub: Path, split: str) -> tuple[dict[str, int], list[Sequence[Fields]]]:
-    """Rows of each file of the task, with their files as the mirror names them. `split` is asked of the Hub's own place."""
-    home = hub / ORIGINAL
-    if all((home / file).is_file() for file in task.files) and not split:
-        parts = [_rows(hub, home / file) for file in task.files]
-        return {f"{ORIGINAL}/{file}": len(part) for file, part in zip(task.files, parts, strict=True)}, parts
-    place = PLACES.get(task.data)
-    if place is None:
-        raise SuiteError(f"{home / task.files[0]} does not exist; fetch {ORIGINAL} into the mirror")
-    file, stem = file_of(task, hub, split), _stem(task, place, hub, split)
-    if file is not None:
-        part = rows(hub, file)
-        return {file.relative_to(hub).as_posix(): len(part)}, [part]
-    there = ", ".join(sorted(one.stem for one in stem.parent.glob("*.*"))) or "nothing"
-    raise SuiteError(
-        f"{stem}.jsonl does not exist, {stem.parent} holds {there}; fetch the split into the mirror, or name another by the option `split`"
-    )
-
-
-def file_of(task: Task, hub: Path, split: str) -> Path | None:
-    """The file of a split of the Hub's own data set, if the mirror has it."""
-    place = PLACES.get(task.data)
-    if place is None:
-        return None
-    stem = _stem(task, place, hub, split)
-    return next((file for file in (stem.with_suffix(".jsonl"), stem.with_suffix(".parquet")) if file.is_file()), None)
-
-
-def _stem(task: Task, place: Place, hub: Path, split: str) -> Path:
-    return hub / place.dataset / place.config(task.language) / (split or place.split)
-
-
-def _rows(hub: Path, file: Path) -> Sequence[Fields]:
-    if file.suffix != ".json":
-        return rows(hub, file)
-    text = file.read_text(encoding="utf-8")  # a list, or (as vsmec's) lines
-    try:
-        return json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise SuiteError(f"{file} is neither a JSON list nor JSON lines ({error}); fetch the file again") from error
-
-
-def asked_of(checkout: Path, language: str) -> dict[str, str]:
-    """XCOPA's questions for cause and effect, out of the checkout's loader (parsed, never executed)."""
-    file = checkout / "datasets" / "xcopa_sea.py"
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise SuiteError(f"{file} cannot be read ({error}); give a whole checkout of SailCompass") from error
-    tables = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Dict):
-            try:
-                table = ast.literal_eval(node)
-            except ValueError:
-                continue
-            if isinstance(table, dict) and set(table) == {"cause", "effect"}:
-                tables.append((node.lineno, table))
-    if len(tables) != 2:
-        raise SuiteError(
-            f"{file} holds {len(tables)} tables of cause and effect, two are known; give SailCompass as it was in December 2024"
-        )
-    table = max(tables, key=lambda one: one[0])[1]  # the second makes `full_question`
-    return {kind: table[kind][SHORT[language]] for kind in ("cause", "effect")}
-
-
 # ------------------------------------------------------------------------------------------------------------- row by row
 
 
-def item(task: Task, row: Fields, number: int, file: int, asked: Mapping[str, str]) -> Item | str:
-    """The row as an item, or why it cannot be judged."""
+def item(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
+    """The row as an item, or why it cannot be judged. `words` are those that the loader of a data set puts into its rows."""
     try:
-        return _MAKE[task.data](task, row, number, file, asked)
+        return _MAKE[task.data](task, row, number, file, words)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
 
@@ -150,63 +59,68 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def _xcopa(task: Task, row: Fields, number: int, file: int, asked: Mapping[str, str]) -> Item | str:
+def _xcopa(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
     if row["choice1"] == row["choice2"]:
         return "two equal choices"
     gold = {0: "0", 1: "1"}[row["label"]]
-    return _made(row, number, f"xcopa#{row['idx']}", [gold], row["premise"], file, full_question=asked[row["question"]])
+    return _made(row, number, f"xcopa#{row['idx']}", [gold], row["premise"], file, full_question=words[row["question"]])
 
 
-def _belebele(task: Task, row: Fields, number: int, file: int, asked: Mapping[str, str]) -> Item | str:
+def _belebele(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
     choices = [str(row[f"mc_answer{index}"]) for index in range(1, 5)]
     if not all(choices):
         return "an empty choice"
     gold = {str(index): chr(64 + index) for index in range(1, 5)}[str(row["correct_answer_num"])]
+    more = {}
+    if not task.likelihood:  # generated: the options stand in the prompt, and a fifth that the answer is not known
+        gold = answers.key(gold)
+        more["options"] = "\n".join(f"{chr(65 + index)}. {choice}" for index, choice in enumerate([*choices, words["unknown"]]))
     # A passage and its questions have one link in every language; a mirror without it has the passage's own text.
-    return _made(row, number, f"belebele#{_digest(row.get('link') or row['flores_passage'])}", [gold], row["flores_passage"], file)
+    cluster = f"belebele#{_digest(row.get('link') or row['flores_passage'])}"
+    return _made(row, number, cluster, [gold], row["flores_passage"], file, **more)
 
 
-def _xquad(task: Task, row: Fields, number: int, file: int, asked: Mapping[str, str]) -> Item | str:
+def _xquad(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
     gold = [str(row["answer"])] if "answer" in row else list(row["answers"]["text"])[:1]
     if row["question"].strip() == "":
         return "an empty question"
     return _made(row, number, f"xquad#{_digest(row['context'])}", gold, row["context"], file)
 
 
-def _tydiqa(task: Task, row: Fields, number: int, file: int, asked: Mapping[str, str]) -> Item | str:
+def _tydiqa(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
     gold = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
     return _made(row, number, f"tydiqa#{_digest(row['context'])}", gold, row["context"], file)
 
 
-def _indonli(task: Task, row: Fields, number: int, file: int, asked: Mapping[str, str]) -> Item | str:
+def _indonli(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
     gold = str(row["label"])
     return _made(row, number, f"indonli#{_digest(row['premise'])}", [INDONLI.get(gold, gold)], row["premise"], file)
 
 
-def _wisesight(task: Task, row: Fields, number: int, file: int, asked: Mapping[str, str]) -> Item | str:
+def _wisesight(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
     given = str(row["category"])
     if given in ("q", "3"):
         return ""
     return _made(row, number, f"wisesight#{_digest(row['texts'])}", [WISESIGHT.get(given, given)], row["texts"], file)
 
 
-def _labelled(first: str) -> Callable[[Task, Fields, int, int, Mapping[str, str]], Item | str]:
-    def make(task: Task, row: Fields, number: int, file: int, asked: Mapping[str, str]) -> Item | str:
-        return _made(row, number, f"{task.data}#{_digest(row[first])}", [str(row["label"])], row[first], file)
+def _labelled(first: str, names: Mapping[str, str] | None = None) -> Callable[[Task, Fields, int, int, Mapping[str, str]], Item | str]:
+    def make(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
+        gold = str(row["label"])
+        return _made(row, number, f"{task.data}#{_digest(row[first])}", [(names or {}).get(gold, gold)], row[first], file)
 
     return make
 
 
-def _m3exam(task: Task, row: Fields, number: int, file: int, asked: Mapping[str, str]) -> Item | str:
+def _m3exam(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
     """Options come with a two-character mark; answers in Thai digits, letters of either case, or a Cyrillic B."""
-    options = [
-        str(option).replace(answers.CYRILLIC_VE, "B", 1) if str(option)[:1] == answers.CYRILLIC_VE else str(option)
-        for option in row["options"]
-    ]
+    options = [_marked(str(option), task.language) for option in row["options"]]
     bare = [option[2:].lstrip().removeprefix(".") for option in options]
     gold = answers.key(str(row["answer_text"]))
-    if not all(bare) or not 1 <= int(gold) <= len(bare):
+    if not all(one.strip() for one in bare) or not gold.isdecimal() or not 1 <= int(gold) <= len(bare):
         return "an empty option, or an answer that is none of them"
+    if task.counts and len(bare) != task.counts[file]:
+        return f"{len(bare)} options, SailCompass has questions of {', '.join(map(str, task.counts))}"
     question = row["question_text"].rstrip(". …") if task.language == "jav" else row["question_text"]
     more = {f"options_{index}": option for index, option in enumerate(bare)} | {
         "question_text": question,
@@ -215,21 +129,41 @@ def _m3exam(task: Task, row: Fields, number: int, file: int, asked: Mapping[str,
     return _made(row, number, f"m3exam#{file}-{number}", [gold], question, file, **more)
 
 
+def _marked(option: str, language: str) -> str:
+    """An option with its mark as the other options have it: a Latin B, and in Javanese a capital."""
+    first = "B" if option[:1] == answers.CYRILLIC_VE else option[:1]
+    return (first.upper() if language == "jav" else first) + option[1:]
+
+
+def _text(field: str) -> Callable[[Task, Fields, int, int, Mapping[str, str]], Item | str]:
+    """A text to be translated or summarised; of a translation the gold is what the direction says."""
+
+    def make(task: Task, row: Fields, number: int, file: int, words: Mapping[str, str]) -> Item | str:
+        if not row[field].strip():
+            return "an empty text"
+        one = f"flores200#{row.get('id', number)}" if task.data.startswith("flores") else f"{task.data}#{_digest(row[field])}"
+        return _made(row, number, one, [row[task.gold]], row[field], file)
+
+    return make
+
+
 _MAKE: Mapping[str, Callable[[Task, Fields, int, int, Mapping[str, str]], Item | str]] = {
     "xcopa": _xcopa,
     "belebele": _belebele,
+    "belebele_generated": _belebele,
     "xquad": _xquad,
     "tydiqa": _tydiqa,
     "indonli": _indonli,
     "wisesight": _wisesight,
-    "xnli": _labelled("sentence1"),
+    "xnli": _labelled("sentence1", XNLI),
     "indolem": _labelled("text"),
     "vsmec": _labelled("text"),
     "m3exam": _m3exam,
+    "m3exam_generated": _m3exam,
+    "flores_from_eng": _text("source"),
+    "flores_to_eng": _text("target"),
+    "thaisum": _text("body"),
+    "indosum": _text("input"),
+    "xlsum": _text("text"),
 }
 KNOWN = tuple(_MAKE)
-
-
-def question(language: str) -> Mapping[str, str]:
-    """Our own words for XCOPA's cause and effect."""
-    return wording.ASKED.get(language, {})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
+
+Kind = Literal["likelihood", "answer", "option", "text"]
 
 EXAM_FILES = {"jav": "javanese", "tha": "thai", "vie": "vietnamese"}
 SHORT = {"tha": "th", "ind": "id", "vie": "vi", "jav": "jv"}
@@ -23,12 +26,22 @@ class Task:
     max_tokens: int = 0
     shots: int = 3
     rows: int = 0  # of all files together; 0 where the original states no count
+    counts: tuple[int, ...] = ()  # an exam's files: how many options their questions have
+
+    @property
+    def kind(self) -> Kind:
+        """How it is judged: by likelihood, or what is generated: an answer (exact, F1), an option's letter, or a text (chrF++, BLEU)."""
+        if self.likelihood:
+            return "likelihood"
+        if self.data.endswith("_generated"):
+            return "option"
+        return "answer" if self.data in ("xquad", "tydiqa") else "text"
 
 
 def _tasks() -> tuple[Task, ...]:
     found: list[Task] = []
 
-    def add(data: str, language: str, files: str, stems: str, gold: str, **more: int) -> None:
+    def add(data: str, language: str, files: str, stems: str, gold: str, counts: tuple[int, ...] = (), **more: int) -> None:
         found.append(
             Task(
                 name=f"{data}_{language}",
@@ -38,6 +51,7 @@ def _tasks() -> tuple[Task, ...]:
                 files=tuple(files.split()),
                 stems=tuple(stems.split()),
                 gold=gold,
+                counts=counts,
                 **more,
             )
         )
@@ -58,7 +72,7 @@ def _tasks() -> tuple[Task, ...]:
         add("m3exam_generated", language, f"{file}.json", f"m3exam/m3exam_{short}", "answer_text", max_tokens=10)
         files = " ".join(f"{file}-{count}.json" for count in counts) or f"{file}.json"
         stems = " ".join(f"m3exam/m3exam_{short}_ppl{count}" for count in counts) or f"m3exam/m3exam_{short}_ppl"
-        add("m3exam", language, files, stems, "answer_text")
+        add("m3exam", language, files, stems, "answer_text", counts)
     for language, code in FLORES.items():
         short, file = SHORT[language], f"belebele/{code}.jsonl"
         add("belebele", language, file, f"belebele/belebele_{short}_ppl", "correct_answer_num", rows=900)

@@ -1,35 +1,16 @@
 """Instructions, shots and labels of `sailcompass-like`, in SailCompass's layout: drafted by us, reviewed by no native speaker.
 
-A prompt is an instruction, three worked examples and the item, in the language of the item. `{field}` is filled from the item's row;
-labels stand in the order in which ties are broken.
+A prompt is an instruction, worked examples and the item, in the language of the item. `{field}` is filled from the item's row; labels
+stand in the order in which ties are broken. Exams and options are in `wording_exams.py`, translation and summaries in `wording_texts.py`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
-from benchmarks.suites.sailcompass.originals import assemble
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Wording:
-    """One data set in one language. `shots` are (fields of a row, answer); `labels` maps a label to its answer, {} for generation."""
-
-    system: str
-    item: str
-    lead: str
-    shots: tuple[tuple[Mapping[str, str], str], ...]
-    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def pieces(self) -> dict[str, tuple[str, ...]]:
-        """The prompt's pieces by label ("" for generation), as `originals.original` gives them."""
-        begin = [self.system + "\n"]
-        for fields, answer in self.shots:
-            begin += [assemble((self.item,), fields), f"{self.lead} {answer}\n"]
-        ends = {label: f"{self.lead} {answer}" for label, answer in self.labels.items()} or {"": self.lead}
-        return {label: (*begin, self.item, end) for label, end in ends.items()}
-
+from benchmarks.suites.sailcompass.layout import Wording
+from benchmarks.suites.sailcompass.wording_exams import EXAMS
+from benchmarks.suites.sailcompass.wording_texts import TEXTS
 
 # The question that XCOPA's `cause` and `effect` stand for, as the row's field `full_question`.
 ASKED = {
@@ -125,6 +106,51 @@ LIKE: Mapping[tuple[str, str], Wording] = {
     ("belebele", "vie"): _passage("Đọc đoạn văn sau rồi trả lời câu hỏi.", "Đoạn văn", "Câu hỏi", "Trả lời:", "flores_passage", *_VIE, choices=4),
     ("xquad", "tha"): _passage("อ่านข้อความต่อไปนี้แล้วตอบคำถามด้วยคำจากข้อความ", "ข้อความ", "คำถาม", "คำตอบ:", "context", *_THA),
     ("xquad", "vie"): _passage("Đọc đoạn văn sau rồi trả lời câu hỏi bằng lời trong đoạn văn.", "Đoạn văn", "Câu hỏi", "Trả lời:", "context", *_VIE),
+    ("tydiqa", "ind"): _passage("Baca teks berikut, lalu jawab pertanyaannya dengan kata-kata dari teks.", "Teks", "Pertanyaan", "Jawaban:", "context", *_IND),
+    ("xnli", "tha"): Wording(
+        system="อ่านข้อความสองข้อความ แล้วบอกว่าข้อความที่สองเป็นจริงตามข้อความแรกหรือไม่ ตอบว่า จริง ไม่จริง หรือ ไม่แน่",
+        item="ข้อความแรก: {sentence1}\nข้อความที่สอง: {sentence2}",
+        lead="คำตอบ:",
+        shots=(
+            ({"sentence1": "เรือออกจากภูเก็ตเมื่อวันจันทร์", "sentence2": "วันพุธเรือยังจอดอยู่ที่ภูเก็ต"}, "ไม่จริง"),
+            ({"sentence1": "มะลิซื้อไก่สามตัวที่ตลาด", "sentence2": "มะลิไปตลาด"}, "จริง"),
+            ({"sentence1": "ลุงปลูกข้าวโพดหลังบ้าน", "sentence2": "ลุงเอาข้าวโพดไปขายในเมือง"}, "ไม่แน่"),
+        ),
+        labels={"neutral": "ไม่แน่", "entailment": "จริง", "contradiction": "ไม่จริง"},
+    ),
+    ("xnli", "vie"): Wording(
+        system="Đọc hai câu rồi cho biết câu thứ hai có đúng theo câu thứ nhất không. Trả lời đúng, sai hoặc chưa rõ.",
+        item="Câu thứ nhất: {sentence1}\nCâu thứ hai: {sentence2}",
+        lead="Trả lời:",
+        shots=(
+            ({"sentence1": "Con tàu rời Hải Phòng hôm thứ Hai.", "sentence2": "Thứ Tư con tàu vẫn ở Hải Phòng."}, "sai"),
+            ({"sentence1": "Lan mua ba con gà ở chợ.", "sentence2": "Lan đã đi chợ."}, "đúng"),
+            ({"sentence1": "Bác trồng ngô sau nhà.", "sentence2": "Bác bán ngô trên phố."}, "chưa rõ"),
+        ),
+        labels={"neutral": "chưa rõ", "entailment": "đúng", "contradiction": "sai"},
+    ),
+    ("indolem", "ind"): Wording(
+        system="Baca ulasan berikut, lalu tentukan apakah penulisnya puas atau kecewa.",
+        item="Ulasan: {text}",
+        lead="Penulis:",
+        shots=(
+            ({"text": "Kamarnya bersih dan pelayannya ramah, lain kali saya menginap di sini lagi."}, "puas"),
+            ({"text": "Air panas mati dan sarapan datang terlambat satu jam."}, "kecewa"),
+            ({"text": "Pemandangan dari balkon indah sekali, anak-anak tidak mau pulang."}, "puas"),
+        ),
+        labels={"positive": "puas", "negative": "kecewa"},
+    ),
+    ("vsmec", "vie"): Wording(
+        system="Đọc câu sau rồi chọn cảm xúc của người viết: Sợ hãi, Ghê tởm, Buồn bã, Thích thú, Khác, Tức giận hoặc Bất ngờ.",
+        item="Câu: {text}",
+        lead="Cảm xúc:",
+        shots=(
+            ({"text": "mai được nghỉ rồi , cả nhà đi biển thôi"}, "Thích thú"),
+            ({"text": "con mèo nhà mình mất hôm qua , nhớ nó quá"}, "Buồn bã"),
+            ({"text": "chuyến xe cuối chạy lúc mấy giờ vậy mọi người"}, "Khác"),
+        ),
+        labels={one: one for one in ("Sợ hãi", "Ghê tởm", "Buồn bã", "Thích thú", "Khác", "Tức giận", "Bất ngờ")},
+    ),
     ("indonli", "ind"): Wording(
         system="Baca dua kalimat, lalu tentukan apakah kalimat kedua benar menurut kalimat pertama. Jawab dengan ya, tidak, atau mungkin.",
         item="Kalimat pertama: {premise}\nKalimat kedua: {hypothesis}",
@@ -147,4 +173,6 @@ LIKE: Mapping[tuple[str, str], Wording] = {
         ),
         labels={"0": "ดี", "1": "เฉย ๆ", "2": "แย่"},
     ),
+    **EXAMS,
+    **TEXTS,
 }  # fmt: skip
