@@ -66,6 +66,17 @@ def requests_of(task: str, limit: int) -> list[Any]:
     return list(built.instances)
 
 
+def xquad() -> list[tuple[str, dict[str, Any]]]:
+    """Prompts and generation arguments of lm-eval's own task xquad_vi; its template is read, for its scoring needs another transformers."""
+    import lm_eval.tasks
+    import yaml
+    from lm_eval.utils import apply_template
+
+    told = yaml.safe_load((Path(lm_eval.tasks.__file__).parent / "xquad" / "xquad_vi.yaml").read_text(encoding="utf-8"))
+    found = rows("google/xquad/xquad.vi/validation.jsonl")[: 2 * ITEMS]
+    return [(apply_template(told["doc_to_text"], row), {"until": ["\n"], "do_sample": False, "temperature": 0.0}) for row in found]
+
+
 CASES = {
     "Belebele jav, 3 shots, full-text choices": (belebele, 4),
     "lm-eval's task belebele_jav_Latn, 0 shots": (lambda: [one.args for one in requests_of("belebele_jav_Latn", 2 * ITEMS)], 4),
@@ -128,18 +139,19 @@ def test_likelihood(case: str) -> None:
     assert same == len(starts)
 
 
-def test_generation_of_lm_evals_task_xquad() -> None:
+def test_generation_beside_lm_evals_generate_until() -> None:
+    from lm_eval.api.instance import Instance
+
     from harness.lm_eval_suite import generation
     from harness.suites import Request
 
     ours, renderer, theirs = both("SEATRIALS_SPEED_CHECKPOINT")
-    instances = requests_of("xquad_vi", 2 * ITEMS)
+    prompts = xquad()
+    settings = [{"encoding": "lm_eval"} | generation("lm-eval", arguments) for _, arguments in prompts]
     asked = [
-        renderer.request(
-            Request(kind="generate", context=one.args[0], settings={"encoding": "lm_eval"} | generation("lm-eval", one.args[1]))
-        )
-        for one in instances
+        renderer.request(Request(kind="generate", context=text, settings=one)) for (text, _), one in zip(prompts, settings, strict=True)
     ]
+    instances = [Instance(request_type="generate_until", doc={}, arguments=pair, idx=index) for index, pair in enumerate(prompts)]
     theirs.batch_size_per_gpu = ours.slots(asked)
     found = side_by_side(
         {
@@ -154,7 +166,7 @@ def test_generation_of_lm_evals_task_xquad() -> None:
 
 
 @pytest.mark.parametrize("slots", [8, 16, 32])
-def test_generation_beside_transformers_generate(slots: int) -> None:
+def test_generation_of_nano_beside_transformers_generate(slots: int) -> None:
     """Random prompts of 10 to 60 tokens, 64 tokens of text: nothing to share, nothing that ends early."""
     from harness.backends.decoding import by_transformers
 
