@@ -254,11 +254,14 @@ class HFBackend:
             groups.setdefault((request.settings["max_tokens"], tuple(request.settings["stop"])), []).append(index)
         for (limit, stop), members in groups.items():
             contexts = [requests[index].context for index in members]
-            width = max(map(len, contexts)) + limit
-            size = max(1, min(GENERATED_ROWS, 4 * self.batch_tokens // width))
-            for found in self._greedy(contexts, limit, stop, size):
+            for found in self._greedy(contexts, limit, stop, self.slots([requests[index] for index in members])):
                 read = sum(len(contexts[row]) for row, _ in found)
                 yield [(members[row], {"text": text}) for row, text in found], read + len(found) * limit
+
+    def slots(self, requests: Sequence[Rendered]) -> int:
+        """How many of these texts are generated at once: their cache is what bounds it."""
+        width = max(len(request.context) + request.settings["max_tokens"] for request in requests)
+        return max(1, min(GENERATED_ROWS, 4 * self.batch_tokens // width))
 
     @functools.cached_property
     def _greedy(self) -> Callable[..., Iterator[list[tuple[int, str]]]]:
