@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.suites.language import build
+from harness.gates import Gate, judge_stage
 from harness.rows import Rows, StatisticsError
 from harness.statistics import score
 from harness.suites import SuiteContext, SuiteError
@@ -53,6 +54,27 @@ def test_a_neighbour_is_wrong_but_in_the_set() -> None:
     for language in ("ceb", "war"):
         assert score(table, metrics["consistency"], [language]) < 0.1
         assert score(table, metrics["set_consistency"], [language]) == 1.0
+
+
+@pytest.mark.parametrize(("answered", "expected"), [(2, "inconclusive"), (20, "pass")])
+def test_a_gate_on_consistency_does_not_pass_on_what_was_not_decided(answered: int, expected: str) -> None:
+    """Two right responses and eighteen empty ones are a consistency of 1, and no ground for a verdict."""
+    table, metrics = rows({"tha": [*told("tha")[:answered], *[""] * (20 - answered)]})
+    assert score(table, metrics["set_consistency"], ["tha"]) == 1.0
+    gate = Gate(
+        name="stage1.stays.tha",
+        stage="stage1",
+        label="stays",
+        suite="language",
+        metric="set_consistency",
+        rule="at_least",
+        line=0.8,
+        languages=("tha",),
+        reason="a test",
+    )
+    verdict = judge_stage([gate], lambda *_: table, {"language": metrics})[gate.name]
+    assert (verdict.verdict, verdict.clusters) == (expected, answered)
+    assert score(table, metrics["set_abstained"], ["tha"]) == 1 - answered / 20
 
 
 def test_empty_responses_are_abstained_on_and_decide_nothing() -> None:

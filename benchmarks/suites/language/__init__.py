@@ -48,7 +48,8 @@ class LanguageSuite:
         self.metrics: Sequence[Metric] = (
             Metric(name="consistency", numerator="same", denominator="decided", direction="higher", ceiling=1.0),
             Metric(name="set_consistency", numerator="same_set", denominator="decided_set", direction="higher", ceiling=1.0),
-            Metric(name="abstained", numerator="abstained", direction="lower", binary=True),
+            Metric(name="abstained", numerator="abstained", direction="lower", ceiling=1.0, binary=True),
+            Metric(name="set_abstained", numerator="abstained_set", direction="lower", ceiling=1.0, binary=True),
         )
 
     def samples(self, context: SuiteContext) -> Iterator[Sample]:
@@ -111,6 +112,7 @@ class LanguageSuite:
                 "same_set": float(as_set is True),
                 "decided_set": float(as_set is not None),
                 "abstained": float(strict is None),
+                "abstained_set": float(as_set is None),
             },
             shown={"prompt": sample.data[-SHOWN:], "response": text[:SHOWN], "identified": found.language or f"none ({found.why})"},
         )
