@@ -266,7 +266,7 @@ def compare(candidate: Rows, reference: Rows, metric: Metric, languages: Sequenc
 
 def _told(rows: Rows, metric: Metric) -> NDArray[np.bool_]:
     """Which rows say something, bool [n]: one of the metric's columns is not nought. The others decided nothing and add nothing."""
-    if not metric.columns and not metric.denominator or not set(metric.used) <= rows.values.keys():
+    if (not metric.columns and not metric.denominator) or not set(metric.used) <= rows.values.keys():
         return np.ones(len(rows), dtype=bool)
     return np.any([rows.values[column] != 0 for column in metric.used], axis=0)
 
