@@ -271,6 +271,11 @@ def _told(rows: Rows, metric: Metric) -> NDArray[np.bool_]:
     return np.any([rows.values[column] != 0 for column in metric.used], axis=0)
 
 
+def silent(rows: Rows, metric: Metric) -> bool:
+    """Whether the rows hold nothing that the metric is about: it has no value there, and that is no fault."""
+    return not _told(rows, metric).any()
+
+
 def _trials(weight: Floats) -> int:
     """Independent trials that a score of all or nothing rests on, from the clusters' weights [G, L]: the clusters, and no more than the
     poorest language would give each: by how much the mean of languages may be off, its worst language decides."""
