@@ -81,3 +81,14 @@ def test_a_users_prompts_are_read_and_their_mistakes_named(tmp_path: Path) -> No
         list(build("emoji", ("ind",), prompts="mine.jsonl").samples(context))
     with pytest.raises(SuiteError, match="no prompts in xyz"):
         build("emoji", ("xyz",))
+
+
+@pytest.mark.parametrize(("bad", "said"), [(1, "left out"), (3, "too many")])
+def test_invalid_prompts_are_counted_and_beyond_one_per_cent_take_the_value(tmp_path: Path, bad: int, said: str) -> None:
+    rows = [{"id": f"{i}", "language": "ind", "prompt": "Halo"} for i in range(150)]
+    rows += [{"id": "x", "language": "ind", "prompt": None}] * bad
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    suite = build("emoji", ("ind",), prompts="mine.jsonl")
+    found = list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path), samples="quick")))
+    assert suite.facts["invalid"]["ind"][said] == bad
+    assert [bool(sample.invalid) for sample in found] == ([] if bad == 1 else [True] * bad) + [False] * 20

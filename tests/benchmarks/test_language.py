@@ -12,7 +12,7 @@ from harness.gates import Gate, judge_stage
 from harness.rows import Rows, StatisticsError
 from harness.statistics import score
 from harness.suites import SuiteContext, SuiteError
-from training.recipe import WorldText
+from training.recipe import TextFiles, WorldText
 from training.world import text as world
 
 FULL = SuiteContext(hub=None, profile_dir=".", samples="full")
@@ -120,3 +120,23 @@ def test_a_users_prompts_are_read_and_their_mistakes_named(tmp_path: Path) -> No
         list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path))))
     with pytest.raises(SuiteError, match="no mode 'sing'"):
         build("language", ("ind",), mode="sing")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("bad", "said"), [(1, "left out"), (3, "too many")])
+def test_invalid_prompts_are_counted_and_beyond_one_per_cent_take_the_value(tmp_path: Path, bad: int, said: str) -> None:
+    lines = [{"id": f"{i}", "language": "ind", "prompt": "Apa kabar?"} for i in range(120)] + [
+        {"id": "x", "language": "ind", "prompt": None}
+    ] * bad
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    suite = build("language", ("ind",), mode="answer", prompts="p.jsonl")
+    found = list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path))))
+    assert suite.facts["invalid"]["ind"][said] == bad
+    assert sum(bool(sample.invalid) for sample in found) == (0 if bad == 1 else bad)
+
+
+def test_documents_too_short_to_be_cut_are_counted(tmp_path: Path) -> None:
+    lines = [{"text": "the boat leaves the harbour in the morning and comes back at night"}, {"text": "short"}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    suite = build("language", ("eng",), sources={"eng": [TextFiles(path="t.jsonl", language="eng")]})
+    assert len(list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path))))) == 1
+    assert suite.facts["too short to be cut in two"] == {"eng": 1}
