@@ -22,7 +22,7 @@ from typing import Any
 
 from harness import quick
 from harness.answers import Journal
-from harness.suites import Measure, Row, Sample, Suite, SuiteContext, SuiteError, SuiteSpec, load
+from harness.suites import Measure, Row, Sample, Suite, SuiteContext, SuiteError, SuiteSpec, load, void
 from training.recipe import decode
 
 Progress = Callable[..., None]
@@ -169,10 +169,14 @@ def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress
         who = list(dict.fromkeys(owners[index].sample for index in error.indices))
         more = f" and {len(who) - 3} more" if len(who) > 3 else ""
         raise EvaluationError(f"replay of suite {name}: {error} (samples {', '.join(who[:3])}{more})") from error
-    rows, at = [], 0
+    made: dict[str, Row] = {}
+    at = 0
     for sample, requests in zip(samples, rendered, strict=True):
-        rows.append(suite.row(sample, answers[at : at + len(requests)]))
+        if not sample.invalid:
+            made[sample.sample] = suite.row(sample, answers[at : at + len(requests)])
         at += len(requests)
+    columns = list(next(iter(made.values())).values) if made else []
+    rows = [made.get(sample.sample) or void(sample, columns) for sample in samples]
     write_rows(told.output / f"{name}.parquet", rows)
     counts: dict[str, int] = {}
     for row in rows:
@@ -195,7 +199,7 @@ def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress
 
 def _checked(name: str, suite: Suite, samples: Sequence[Sample]) -> Sequence[Sample]:
     """The samples, if there are some for each language, and no two of one name. Raises SuiteError."""
-    there = {sample.language for sample in samples}
+    there = {sample.language for sample in samples if not sample.invalid}
     if missing := [language for language in suite.languages if language not in there]:
         raise SuiteError(f"suite {name}: no sample for {', '.join(missing)}; check the source of that language")
     names: set[str] = set()

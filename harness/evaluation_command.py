@@ -21,7 +21,7 @@ from harness import suites as suites_module
 from harness.progress import Progress, duration
 from harness.record import TOKENIZER_FILES, content_digest
 from harness.rows import Rows, StatisticsError
-from harness.statistics import CONFIDENCE, estimate, wilson
+from harness.statistics import CONFIDENCE, estimate, silent, wilson
 from harness.store import file_entries
 from harness.suites import SuiteSpec, load
 from training.languages import LANGUAGES
@@ -135,8 +135,8 @@ def _of_group(rows: Rows, suite: str, metric: Any, members: Sequence[str], name:
 
 
 def _line(rows: Rows, suite: str, metric: Any, languages: tuple[str, ...], name: str) -> Line | None:
-    """None where the rows hold nothing that the metric is about (all its denominators are nought)."""
-    if metric.denominator and not rows.values[metric.denominator].any():
+    """None where the rows hold nothing that the metric is about."""
+    if silent(rows, metric):
         return None
     try:
         found = estimate(rows, metric, languages)

@@ -23,7 +23,7 @@ from typing import Any
 
 from harness.lm_eval_data import from_mirror
 from harness.lm_eval_declared import LIKELIHOOD, Declared, declared, members
-from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, margin, spread
+from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, margin, sift, spread
 
 # Fields that say which passage an item belongs to: items of one passage are one cluster. `link` is Belebele's, equal in all languages.
 PASSAGE = ("link", "flores_passage", "context", "passage")
@@ -85,9 +85,10 @@ class LmEvalSuite:
         for language in self.languages:
             for place, name in enumerate(self._members[language]):
                 found += list(self._of_task(language, name, place, context))
+        found, self.facts["invalid"] = sift(self.name, found, self.languages)
         if context.samples == "quick":
             found = spread(found, self.quick)
-        self._sizes = Counter((sample.language, sample.stratum) for sample in found)
+        self._sizes = Counter((sample.language, sample.stratum) for sample in found if not sample.invalid)
         yield from found
 
     def _of_task(self, language: str, name: str, place: int, context: SuiteContext) -> Iterator[Sample]:
@@ -112,13 +113,15 @@ class LmEvalSuite:
         for number, instances in by_document.items():
             instances.sort(key=lambda instance: instance.idx)
             document = instances[0].doc
+            why = _amiss(task, document)
             yield Sample(
                 sample=f"{name}/{number}",
                 cluster=f"{place}/{self._cluster(name, document, number)}" if self._grouped else self._cluster(name, document, number),
                 language=language,
                 stratum=name if self._grouped else "",
-                requests=tuple(self._request(name, instance) for instance in instances),
+                requests=() if why else tuple(self._request(name, instance) for instance in instances),
                 data=(task, document, instances),
+                invalid=f"{name}, document {number}: {why}" if why else "",
             )
 
     def _build(self, name: str, context: SuiteContext) -> Any:
@@ -227,13 +230,28 @@ def _talk(messages: list[dict[str, str]], add_generation_prompt: bool = True) ->
     return json.dumps({"messages": messages, "add_generation_prompt": add_generation_prompt}, ensure_ascii=False)
 
 
+def _gold(task: Any, document: Mapping[str, Any], choices: Sequence[str]) -> list[int]:
+    """The right choices of a document. Raises ValueError, TypeError or what the task raises where it names none."""
+    gold = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
+    return [choices.index(one) if isinstance(one, str) else int(one) for one in (gold if isinstance(gold, list) else [gold])]
+
+
+def _amiss(task: Any, document: Mapping[str, Any]) -> str:
+    """Why a document of a multiple-choice task has no answer to be judged by; "" where it has."""
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return ""
+    try:
+        choices = task.doc_to_choice(document)
+        gold = _gold(task, document, choices)
+    except Exception as error:  # a task's own functions may raise anything on a row that is amiss
+        return f"its answer cannot be read ({type(error).__name__}: {error})"
+    return "" if gold and all(0 <= one < len(choices) for one in gold) else f"its answer is {gold}, of {len(choices)} choices"
+
+
 def _margins(task: Any, document: Mapping[str, Any], sums: Sequence[float]) -> dict[str, float]:
     choices = task.doc_to_choice(document)
     sums = sums[: len(choices)]  # acc_mutual_info appends the choices without context
-    gold = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
-    gold = [choices.index(one) if isinstance(one, str) else int(one) for one in (gold if isinstance(gold, list) else [gold])]
-    if any(not 0 <= one < len(choices) for one in gold):
-        return {"margin": math.nan, "margin_per_byte": math.nan}
+    gold = _gold(task, document, choices)
     rates = [total / max(1, len(choice.encode("utf-8"))) for total, choice in zip(sums, choices, strict=True)]
     return {"margin": margin(sums, gold), "margin_per_byte": margin(rates, gold)}
 

@@ -303,7 +303,8 @@ def _telling(test: _Test) -> tuple[Telling, ...]:
             ours = row_score(test.rows, test.metric, int(index))
             other = references.get(test.rows.sample[index])
             theirs = None if other is None or test.reference is None else row_score(test.reference, test.metric, other)
-            scored.append((toward * (ours - (theirs or 0.0)), test.rows.sample[index], int(index), ours, theirs))
+            worse = toward * (ours - (theirs or 0.0))
+            scored.append((np.inf if np.isnan(worse) else worse, test.rows.sample[index], int(index), ours, theirs))  # it decided nothing
         _, sample, row, ours, theirs = min(scored, key=lambda item: item[:3])
         told.append(
             Telling(

@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.rows import JOIN, Floats, Rows, StatisticsError, paired, sums
 from harness.suites import Metric
@@ -38,7 +39,7 @@ POWER = 0.90
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A number, and how sure it is. `value` is the score, or candidate - ratio * reference; all in the metric's unit and sign.
+    """A number, and how sure it is. `samples` and `clusters` are those that decided something. `value` is the score, or candidate - ratio * reference; all in the metric's unit and sign.
 
     `kind`: "clustered" (jackknife), "proportion" (Clopper-Pearson; `counts` = successes, trials), "pairs" (Tango and McNemar;
     `counts` = only the candidate right, only the reference right, pairs). `influence` [G] is each cluster's d_g, `weight` [G] its
@@ -200,43 +201,66 @@ def row_score(rows: Rows, metric: Metric, index: int) -> float:
 def estimate(rows: Rows, metric: Metric, languages: Sequence[str]) -> Estimate:
     """Estimate a checkpoint's score. Raises StatisticsError for what no verdict can rest on."""
     rows = rows.select(languages)
+    told = _told(rows, metric)
+    if set(languages) <= set(rows.language[told]):  # else the whole says which language is missing, or has nothing to divide by
+        rows = rows.take(np.flatnonzero(told))
     table, weight, names = _tables(rows, metric, languages)
     value, influence = _jackknife(table, weight, metric)
-    result = _clustered(value, influence, weight, names, samples=int(rows.count.sum()), score=value)
+    samples = int(rows.count.sum())
+    clusters = int((weight > 0).any(1).sum())
+    result = _clustered(value, influence, weight, names, samples=samples, clusters=clusters, score=value)
+    trials = _trials(weight)
     if metric.binary and metric.transform == "identity":
         hits = int(rows.values[metric.numerator].sum())
         if _simple(rows, metric, languages):
             return dataclasses.replace(result, kind="proportion", counts=(hits, len(rows)))
-        if hits in (0, int(rows.count.sum())):  # all wrong or all right: the clusters are the trials
-            return dataclasses.replace(result, kind="proportion", counts=(len(names) if hits else 0, len(names)))
+        if hits in (0, int(weight.sum())):  # all wrong or all right: the clusters are the trials
+            return dataclasses.replace(result, kind="proportion", counts=(trials if hits else 0, trials))
     share = metric.ceiling == 1.0 and metric.transform == "identity" and not metric.reducer
     if share and result.constant and value in (0.0, 1.0):  # a share of what was decided, all or nothing: the clusters are the trials
-        return dataclasses.replace(result, kind="proportion", counts=(len(names) if value else 0, len(names)))
+        return dataclasses.replace(result, kind="proportion", counts=(trials if value else 0, trials))
     return result
 
 
 def compare(candidate: Rows, reference: Rows, metric: Metric, languages: Sequence[str], ratio: float = 1.0) -> Estimate:
     """Estimate candidate - ratio * reference on the same samples. Raises StatisticsError for what no verdict can rest on.
 
-    `ratio` expresses a relative margin as a contrast against nought, so that the reference's own error counts.
+    `ratio` expresses a relative margin as a contrast against nought, so that the reference's own error counts. Clusters and samples are
+    counted where both sides say something.
     """
     candidate, reference = paired(candidate.select(languages), reference.select(languages))
+    new_told, old_told = _told(candidate, metric), _told(reference, metric)
+    if set(languages) <= set(candidate.language[new_told]) & set(reference.language[old_told]):
+        kept = np.flatnonzero(new_told | old_told)
+        candidate, reference, both = candidate.take(kept), reference.take(kept), (new_told & old_told)[kept]
+    else:
+        both = np.ones(len(candidate), dtype=bool)
     ours, our_weight, names = _tables(candidate, metric, languages)
     theirs, their_weight, _ = _tables(reference, metric, languages)
     new, new_influence = _jackknife(ours, our_weight, metric)
     old, old_influence = _jackknife(theirs, their_weight, metric)
     identical = all(bool(np.allclose(candidate.values[name], reference.values[name], rtol=1e-12, atol=0)) for name in metric.used)
     shared = (our_weight / our_weight.sum(0) + their_weight / their_weight.sum(0)) / 2
-    samples = int(candidate.count.sum())
-    result = _clustered(new - ratio * old, new_influence - ratio * old_influence, shared, names, samples=samples, score=new, reference=old)
+    pairs = (our_weight * their_weight).any(1)
+    result = _clustered(
+        new - ratio * old,
+        new_influence - ratio * old_influence,
+        shared,
+        names,
+        samples=int(candidate.count[both].sum()),
+        clusters=int(pairs.sum()),
+        score=new,
+        reference=old,
+    )
     result = dataclasses.replace(result, identical=identical)
     if metric.binary and metric.transform == "identity" and ratio == 1.0 and not identical:
         change = candidate.values[metric.numerator] - reference.values[metric.numerator]
         if _simple(candidate, metric, languages):
             return dataclasses.replace(result, kind="pairs", counts=(int((change > 0).sum()), int((change < 0).sum()), len(candidate)))
         if result.constant and abs(new - old) == 1:  # every answer turned: the clusters are the pairs
-            turned = (len(names), 0) if new > old else (0, len(names))
-            return dataclasses.replace(result, kind="pairs", counts=(*turned, len(names)))
+            trials = _trials(our_weight * their_weight)
+            turned = (trials, 0) if new > old else (0, trials)
+            return dataclasses.replace(result, kind="pairs", counts=(*turned, trials))
     return result
 
 
@@ -253,9 +277,28 @@ def wilson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[floa
     return 0.0 if hits == 0 else middle - half, 1.0 if hits == trials else middle + half
 
 
+def _told(rows: Rows, metric: Metric) -> NDArray[np.bool_]:
+    """Which rows say something, bool [n]: one of the metric's columns is not nought. The others decided nothing and add nothing."""
+    if (not metric.columns and not metric.denominator) or not set(metric.used) <= rows.values.keys():
+        return np.ones(len(rows), dtype=bool)
+    return np.any([rows.values[column] != 0 for column in metric.used], axis=0)
+
+
+def silent(rows: Rows, metric: Metric) -> bool:
+    """Whether the rows hold nothing that the metric is about: it has no value there, and that is no fault."""
+    return not _told(rows, metric).any()
+
+
+def _trials(weight: Floats) -> int:
+    """Independent trials that a score of all or nothing rests on, from the clusters' weights [G, L]: the clusters, and no more than the
+    poorest language would give each: by how much the mean of languages may be off, its worst language decides."""
+    return int(min((weight > 0).any(1).sum(), weight.shape[1] * (weight > 0).sum(0).min()))
+
+
 def _simple(rows: Rows, metric: Metric, languages: Sequence[str]) -> bool:
-    """Whether rows are independent trials of one language: one sample a cluster."""
-    return len(languages) == 1 and not metric.denominator and len(set(rows.cluster)) == len(rows) and bool((rows.count == 1).all())
+    """Whether rows are independent trials of one language: one sample a cluster, and each counts once."""
+    counted = rows.values[metric.denominator] if metric.denominator else rows.count
+    return len(languages) == 1 and len(set(rows.cluster)) == len(rows) and bool(((rows.count == 1) & (counted == 1)).all())
 
 
 def _tables(rows: Rows, metric: Metric, languages: Sequence[str]) -> tuple[Floats, Floats, tuple[str, ...]]:
@@ -276,7 +319,7 @@ def _tables(rows: Rows, metric: Metric, languages: Sequence[str]) -> tuple[Float
             bad = int(np.flatnonzero(~np.isfinite(values))[0])
             raise StatisticsError(f"{column} of sample {rows.sample[bad].split(JOIN)[0]!r} is {values[bad]}")
         columns.append(values)
-    if metric.binary and not metric.denominator and (((columns[0] < 0) | (columns[0] > rows.count) | (columns[0] % 1 != 0)).any()):
+    if metric.binary and ((columns[0] < 0) | (columns[0] > columns[1]) | (columns[0] % 1 != 0)).any():
         raise StatisticsError(f"{metric.name} is declared binary, but its {metric.numerator} is not 0 or 1 throughout")
     clusters, row_of = np.unique(rows.cluster.astype(str), return_inverse=True)
     place = {language: i for i, language in enumerate(languages)}
@@ -328,6 +371,7 @@ def _clustered(
     names: tuple[str, ...],
     *,
     samples: int,
+    clusters: int,
     score: float,
     reference: float | None = None,
 ) -> Estimate:
@@ -335,12 +379,12 @@ def _clustered(
     if np.abs(influence).max() <= 1e-13 * size:  # rounding of equal rows, not variation
         influence = np.zeros_like(influence)
     squares = float((influence**2).sum())
-    clusters = len(names)
+    deleted = len(names)
     return Estimate(
         value=value,
         score=score,
         reference=reference,
-        standard_error=math.sqrt((clusters - 1) / clusters * squares),
+        standard_error=math.sqrt((deleted - 1) / deleted * squares),
         degrees=_degrees(weight),
         skewness=float((influence**3).sum() / squares**1.5) if squares > 0 else 0.0,
         samples=samples,

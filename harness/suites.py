@@ -12,10 +12,13 @@ import difflib
 import hashlib
 import importlib
 import importlib.metadata
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+MOST_INVALID = 0.01  # of a language's rows; more, and its metrics have no value: a gate on them is inconclusive
 
 
 class SuiteError(Exception):
@@ -93,8 +96,9 @@ class Sample:
     cluster: str
     language: str
     stratum: str = ""
-    requests: tuple[Request, ...]
+    requests: tuple[Request, ...] = ()
     data: Any = None
+    invalid: str = ""  # why it cannot be asked: a row of the data that is amiss (`sift`); it asks nothing, and `Suite.row` never sees it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,14 +215,55 @@ def load(spec: SuiteSpec, name: str, directory: str | Path = ".") -> Suite:
         raise SuiteError(f"suite {name}: {spec.suite} does not take these options: {error}") from error
 
 
+def sift(name: str, samples: Iterable[Sample], languages: Sequence[str]) -> tuple[list[Sample], dict[str, dict[str, Any]]]:
+    """The samples to run, and for the facts how many of each language were invalid and why the first was.
+
+    Up to 1 % of a language's rows may be invalid: they are dropped and counted. Beyond that they stay, as rows without a value, so that no gate
+    over the language passes. A row without a language (none could be read) counts against all of them. Raises SuiteError where a language
+    has invalid rows and no other: its file has another form.
+    """
+    found = list(samples)
+    nowhere = [sample for sample in found if sample.invalid and sample.language not in languages]
+    kept = {id(sample) for sample in found if not sample.invalid}
+    facts: dict[str, dict[str, Any]] = {}
+    extra: list[Sample] = []
+    for language in languages:
+        own = [sample for sample in found if sample.language == language]
+        stray = [dataclasses.replace(sample, language=language, sample=f"{language}/{sample.sample}") for sample in nowhere]
+        bad = [sample for sample in own if sample.invalid] + stray
+        total = len(own) + len(stray)
+        if not bad:
+            continue
+        if len(bad) == total:
+            raise SuiteError(f"suite {name}, {language}: not one of its {total} rows can be asked; the first: {bad[0].invalid}")
+        few = len(bad) <= MOST_INVALID * total
+        facts[language] = {"left out" if few else "too many": len(bad), "of": total, "the first": bad[0].invalid}
+        if not few:
+            kept |= {id(sample) for sample in bad}
+            extra += stray
+    return [sample for sample in (*found, *extra) if id(sample) in kept], facts
+
+
+def void(sample: Sample, columns: Sequence[str]) -> Row:
+    """The row of an invalid sample: no value in any column, and why."""
+    return Row(
+        sample=sample.sample,
+        cluster=sample.cluster,
+        language=sample.language,
+        stratum=sample.stratum,
+        values=dict.fromkeys(columns, math.nan),
+        shown={"invalid": sample.invalid},
+    )
+
+
 def spread(samples: Sequence[Sample], count: int | Mapping[str, int], *, apart: bool = False) -> list[Sample]:
     """At most `count` samples (or, by language, `count[language]`; "" is every other) a language and stratum, in their order: those whose clusters come first by hash.
 
-    The draw depends on the cluster alone, so that a parallel text keeps the same documents in every language. `apart` takes a second sample of a
+    Invalid samples are drawn all: they were counted against the whole. The draw depends on the cluster alone, so that a parallel text keeps the same documents in every language. `apart` takes a second sample of a
     cluster only when every cluster has given one: a verdict needs clusters, and a passage may have many questions.
     """
     groups: dict[tuple[str, str], list[Sample]] = {}
-    for sample in samples:
+    for sample in (sample for sample in samples if not sample.invalid):
         groups.setdefault((sample.language, sample.stratum), []).append(sample)
     kept: set[str] = set()
     for group in groups.values():
@@ -232,7 +277,7 @@ def spread(samples: Sequence[Sample], count: int | Mapping[str, int], *, apart: 
             group.sort(key=lambda sample: turn[sample.sample])
         most = count if isinstance(count, int) else count.get(group[0].language, count[""])
         kept.update(sample.sample for sample in group[:most])
-    return [sample for sample in samples if sample.sample in kept]
+    return [sample for sample in samples if sample.invalid or sample.sample in kept]
 
 
 def margin(scores: Sequence[float], gold: Sequence[int]) -> float:

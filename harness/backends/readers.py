@@ -136,7 +136,9 @@ class Plain:
             def attend(layer: int, query: Any, keys: Any, values: Any) -> Any:
                 cache.room(layer, columns, keys)
                 if unseen is not None and not masks:  # additive, once a step: sdpa would make one of a boolean mask in every layer
-                    masks.append(torch.zeros(unseen.shape, dtype=query.dtype, device=device).masked_fill_(unseen, -torch.inf)[:, None, None])
+                    masks.append(
+                        torch.zeros(unseen.shape, dtype=query.dtype, device=device).masked_fill_(unseen, -torch.inf)[:, None, None]
+                    )
                 mine, its = cache.keys[layer], cache.values[layer]
                 mine[rows, :, at], its[rows, :, at] = keys[:, :, 0], values[:, :, 0]
                 # The query heads of one key head become its positions: no key is repeated.

@@ -35,7 +35,9 @@ class Rendered:
     context: tuple[int, ...]
     continuation: tuple[int, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    truncated: int = 0  # tokens cut from the left of the context because the model's window is shorter
+    truncated: int = (
+        0  # tokens that the model's window had no room for: of the context's left, the continuation's end, the generation limit
+    )
     border: bool = False  # context and continuation were encoded apart
     messages: str = ""  # of a whole conversation, as JSON: for a server that has the chat template; `context` says the same in tokens
 
@@ -204,10 +206,12 @@ class Renderer:
         context, continuation = self._pair(request, border)
         if not continuation:
             raise BackendError("an empty continuation has no log-probability")
-        if len(continuation) > self.window:
-            raise BackendError(f"a continuation of {len(continuation)} tokens is longer than the model's window of {self.window}")
+        over = max(0, len(continuation) - self.window)  # scored on its first tokens, after one of the context
+        continuation = continuation[: self.window]
         cut = max(0, len(context) + len(continuation) - 1 - self.window)
-        return Rendered(kind="loglikelihood", context=tuple(context[cut:]), continuation=tuple(continuation), truncated=cut, border=border)
+        return Rendered(
+            kind="loglikelihood", context=tuple(context[cut:]), continuation=tuple(continuation), truncated=cut + over, border=border
+        )
 
     def _prompt(self, request: Request) -> list[int]:
         chat, text = request.settings.get("chat", False), request.context
@@ -234,10 +238,12 @@ class Renderer:
         settings = request.settings
         if settings.get("temperature", 0):
             raise BackendError("generation is greedy: temperature must be 0 (a sampled answer is not the model's one answer)")
-        limit = int(settings.get("max_tokens", 256))
-        if not 0 < limit < self.window:
-            raise BackendError(f"max_tokens is {limit}: it must lie between 1 and the model's window of {self.window} tokens")
+        asked = int(settings.get("max_tokens", 256))
+        if asked < 1:
+            raise BackendError(f"max_tokens is {asked}: it must be 1 or more")
         tokens = self._prompt(request)
+        # A limit that leaves no room for a prompt is cut to what the prompt leaves, half the window at least.
+        limit = asked if asked < self.window else max(self.window - max(1, len(tokens)), self.window // 2)
         room = self.window - limit
         stop: Sequence[str] = settings.get("stop", ())
         cut = max(0, len(tokens) - room)
@@ -245,7 +251,7 @@ class Renderer:
             kind="generate",
             context=tuple(tokens[cut:]) or (self.prefix,),
             settings={"max_tokens": limit, "stop": [stop] if isinstance(stop, str) else [text for text in stop if text]},
-            truncated=cut,
+            truncated=cut + asked - limit,
             messages="" if cut else self._messages(request),
         )
 

@@ -7,6 +7,7 @@ something is inconclusive or not run; 4 a build error. Under `-m nightly` alone 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -166,6 +167,8 @@ class Summary:
         terminalreporter.write_line(header, bold=True)
         for row, line in zip(rows, lines, strict=True):
             terminalreporter.write_line(line, **COLOURS["waived" if row["waived"] else row["verdict"]])
+        for line in notes(rows):
+            terminalreporter.write_line(line)
 
 
 def exit_code(rows: dict[str, dict[str, Any]], failed_elsewhere: bool, markexpr: str, defects: Sequence[Mapping[str, Any]] = ()) -> int:
@@ -211,6 +214,22 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         ).rstrip()
         for cell in cells
     ]
+
+
+def notes(rows: list[dict[str, Any]]) -> list[str]:
+    """What the scores of the table do not show: samples that the model's window was too short for, a line a stage and gated suite."""
+    found = []
+    for stage, folder in dict.fromkeys((row["stage"], row["rows"]) for row in rows if row["rows"]):
+        gated = {row["metric"].partition(".")[0] for row in rows if row["stage"] == stage}
+        try:
+            summary = json.loads((Path(folder) / "summary.json").read_text(encoding="utf-8"))
+            cut = {suite: (entry["facts"].get("truncated"), entry["rows"]) for suite, entry in summary.items() if suite in gated}
+        except (OSError, ValueError, AttributeError, KeyError, TypeError):
+            continue  # the report says it
+        found += [
+            f"{stage}: {suite}: {many} of {all_} samples longer than the model's window" for suite, (many, all_) in cut.items() if many
+        ]
+    return found
 
 
 def _home(path: Path | None) -> str:

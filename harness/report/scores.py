@@ -11,7 +11,7 @@ from harness.report.run import Run, StageView
 from harness.report.words import flattened, number
 from harness.rows import Rows, StatisticsError
 from harness.rules import suite_metrics
-from harness.statistics import MINIMUM_CLUSTERS, Estimate, compare, estimate
+from harness.statistics import MINIMUM_CLUSTERS, Estimate, compare, estimate, silent
 from harness.suites import Metric, SuiteError
 
 SHOWN_APART = ("languages", "clusters", "truncated")  # facts that have a column of their own
@@ -118,6 +118,8 @@ def _lines(found: Mapping[str, Rows], metric: Metric, languages: Sequence[str]) 
     if len(strata) > 1:
         for stratum in strata:
             own = {stage: rows.select(languages, stratum) for stage, rows in found.items()}
+            if all(silent(rows, metric) for rows in own.values()):  # the metric is about another stratum
+                continue
             lines.append(Line(name=f"mean, {stratum}", mean=True, scores=_scores(own, metric, languages)))
     return lines
 

@@ -113,8 +113,21 @@ def test_a_language_the_world_does_not_have_is_named():
 
 
 def test_a_line_that_is_no_item_is_named(tmp_path, suite):
-    with pytest.raises(SuiteError, match="row 2 is not an item"):
-        list(suite.samples(write(tmp_path, ITEM, {"id": 1, "choices": []})))
+    with pytest.raises(SuiteError, match="row 1 is not an item"):
+        list(suite.samples(write(tmp_path, {"id": 1, "choices": []})))
     (tmp_path / "items.jsonl").write_text("{")
     with pytest.raises(SuiteError, match="line 1"):
         list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path))))
+
+
+def test_one_bad_item_of_a_hundred_is_left_out_and_two_take_the_value(tmp_path, suite):
+    """At 1 % the others are scored and the count is said; beyond it the bad ones stay as rows without a value."""
+    good = [ITEM | {"id": f"{i}", "cluster": f"{i}"} for i in range(99)]
+    found = list(suite.samples(write(tmp_path, *good, ITEM | {"id": "bad", "gold": 7})))
+    assert [sample.invalid for sample in found] == [""] * 99
+    assert suite.facts["invalid"]["tha"]["left out"] == 1
+    assert "item bad" in suite.facts["invalid"]["tha"]["the first"]
+    found = list(suite.samples(write(tmp_path, *good, {"id": "bad", "language": "tha"}, {"id": "whose", "choices": []})))
+    assert [bool(sample.invalid) for sample in found] == [False] * 99 + [True] * 2
+    assert suite.facts["invalid"]["tha"]["too many"] == 2
+    assert not any(sample.requests for sample in found[99:])

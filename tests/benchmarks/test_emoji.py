@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.suites.emoji import OURS, build, ours
 from benchmarks.suites.emoji.counting import count
+from harness import evaluation_command
+from harness.report import scores
 from harness.rows import Rows
 from harness.statistics import score
 from harness.suites import SuiteContext, SuiteError
@@ -32,12 +34,27 @@ def test_rows_hold_the_counts_of_the_response() -> None:
     answers = {"invite": "Selamat! 🎉🎉 ya", "control": "Tentu 👍🏽"}
     rows = Rows.of(suite.row(sample, [{"text": answers[sample.stratum]}]) for sample in suite.samples(FULL))
     metrics = {metric.name: metric for metric in suite.metrics}
-    invite = rows.select(["ind"], "invite")
-    assert score(invite, metrics["emoji_per_response"], ["ind"]) == 2.0
-    assert score(rows.select(["ind"], "control"), metrics["control_rate"], ["ind"]) == 1.0
-    assert score(invite, metrics["emoji_per_1000"], ["ind"]) == pytest.approx(2000 / invite.values["characters"][0])
+    assert score(rows, metrics["emoji_per_response"], ["ind"]) == 2.0
+    assert score(rows, metrics["emoji_rate"], ["ind"]) == score(rows, metrics["control_rate"], ["ind"]) == 1.0
+    assert score(rows, metrics["control_per_response"], ["ind"]) == 1.0
+    length = len(answers["invite"])
+    assert score(rows, metrics["emoji_per_1000"], ["ind"]) == pytest.approx(2000 / length)
     nothing = Rows.of(suite.row(sample, [{"text": "Selamat ya."}]) for sample in suite.samples(FULL))
     assert score(nothing, metrics["emoji_rate"], ["ind"]) == 0.0
+
+
+def test_invitations_and_controls_are_never_pooled() -> None:
+    """Emoji where they are asked for and nowhere else: 0 of 24 and 24 of 24, in the person's table and in the report's, and not .5 twice."""
+    suite = build("emoji", ("ind", "tha"))
+    rows = Rows.of(suite.row(sample, [{"text": "ya 👍" if sample.stratum == "control" else "ya"}]) for sample in suite.samples(FULL))
+    shown = {(line.metric, line.language): line for line in evaluation_command.lines(rows, "emoji", suite.metrics, suite.languages)}
+    for language, n in (("ind", "24"), ("mean of 2", "48 in 24")):
+        assert (shown["emoji_rate", language].value, shown["control_rate", language].value) == (0.0, 1.0)
+        assert shown["emoji_rate", language].count == shown["control_per_1000", language].count == n
+    rate = next(metric for metric in suite.metrics if metric.name == "control_rate")
+    told = {line.name: line.scores[0].value for line in scores._lines({"stage2": rows}, rate, suite.languages)}
+    assert told.keys() == {"ind", "tha", "mean of 2", "mean, control"}
+    assert {float(value) for value in told.values()} == {1.0}
 
 
 def test_a_control_is_one_cluster_with_its_invitation_and_a_quick_sample_has_enough() -> None:
@@ -64,3 +81,14 @@ def test_a_users_prompts_are_read_and_their_mistakes_named(tmp_path: Path) -> No
         list(build("emoji", ("ind",), prompts="mine.jsonl").samples(context))
     with pytest.raises(SuiteError, match="no prompts in xyz"):
         build("emoji", ("xyz",))
+
+
+@pytest.mark.parametrize(("bad", "said"), [(1, "left out"), (3, "too many")])
+def test_invalid_prompts_are_counted_and_beyond_one_per_cent_take_the_value(tmp_path: Path, bad: int, said: str) -> None:
+    rows = [{"id": f"{i}", "language": "ind", "prompt": "Halo"} for i in range(150)]
+    rows += [{"id": "x", "language": "ind", "prompt": None}] * bad
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    suite = build("emoji", ("ind",), prompts="mine.jsonl")
+    found = list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path), samples="quick")))
+    assert suite.facts["invalid"]["ind"][said] == bad
+    assert [bool(sample.invalid) for sample in found] == ([] if bad == 1 else [True] * bad) + [False] * 20

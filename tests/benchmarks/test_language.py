@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.suites.language import build
+from harness.gates import Gate, judge_stage
 from harness.rows import Rows, StatisticsError
 from harness.statistics import score
 from harness.suites import SuiteContext, SuiteError
-from training.recipe import WorldText
+from training.recipe import TextFiles, WorldText
 from training.world import text as world
 
 FULL = SuiteContext(hub=None, profile_dir=".", samples="full")
@@ -53,6 +54,27 @@ def test_a_neighbour_is_wrong_but_in_the_set() -> None:
     for language in ("ceb", "war"):
         assert score(table, metrics["consistency"], [language]) < 0.1
         assert score(table, metrics["set_consistency"], [language]) == 1.0
+
+
+@pytest.mark.parametrize(("answered", "expected"), [(2, "inconclusive"), (20, "pass")])
+def test_a_gate_on_consistency_does_not_pass_on_what_was_not_decided(answered: int, expected: str) -> None:
+    """Two right responses and eighteen empty ones are a consistency of 1, and no ground for a verdict."""
+    table, metrics = rows({"tha": [*told("tha")[:answered], *[""] * (20 - answered)]})
+    assert score(table, metrics["set_consistency"], ["tha"]) == 1.0
+    gate = Gate(
+        name="stage1.stays.tha",
+        stage="stage1",
+        label="stays",
+        suite="language",
+        metric="set_consistency",
+        rule="at_least",
+        line=0.8,
+        languages=("tha",),
+        reason="a test",
+    )
+    verdict = judge_stage([gate], lambda *_: table, {"language": metrics})[gate.name]
+    assert (verdict.verdict, verdict.clusters) == (expected, answered)
+    assert score(table, metrics["set_abstained"], ["tha"]) == 1 - answered / 20
 
 
 def test_empty_responses_are_abstained_on_and_decide_nothing() -> None:
@@ -98,3 +120,23 @@ def test_a_users_prompts_are_read_and_their_mistakes_named(tmp_path: Path) -> No
         list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path))))
     with pytest.raises(SuiteError, match="no mode 'sing'"):
         build("language", ("ind",), mode="sing")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("bad", "said"), [(1, "left out"), (3, "too many")])
+def test_invalid_prompts_are_counted_and_beyond_one_per_cent_take_the_value(tmp_path: Path, bad: int, said: str) -> None:
+    lines = [{"id": f"{i}", "language": "ind", "prompt": "Apa kabar?"} for i in range(120)] + [
+        {"id": "x", "language": "ind", "prompt": None}
+    ] * bad
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    suite = build("language", ("ind",), mode="answer", prompts="p.jsonl")
+    found = list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path))))
+    assert suite.facts["invalid"]["ind"][said] == bad
+    assert sum(bool(sample.invalid) for sample in found) == (0 if bad == 1 else bad)
+
+
+def test_documents_too_short_to_be_cut_are_counted(tmp_path: Path) -> None:
+    lines = [{"text": "the boat leaves the harbour in the morning and comes back at night"}, {"text": "short"}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    suite = build("language", ("eng",), sources={"eng": [TextFiles(path="t.jsonl", language="eng")]})
+    assert len(list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path))))) == 1
+    assert suite.facts["too short to be cut in two"] == {"eng": 1}

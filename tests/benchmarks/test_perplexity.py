@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from benchmarks.suites.perplexity import build
 from benchmarks.suites.perplexity.trigram import Trigram
+from harness import evaluation
 from harness.rows import Rows, StatisticsError
 from harness.statistics import score
-from harness.suites import SuiteContext, SuiteError
+from harness.suites import SuiteContext, SuiteError, SuiteSpec
+from tests.harness.checkpoints import checkpoint
 from training.recipe import HubText, TextFiles, WorldText, encode
 
 FULL = SuiteContext(hub=None, profile_dir=".", samples="full")
@@ -241,7 +243,7 @@ def test_a_document_that_training_repeats_is_left_out_and_counted(tmp_path):
     suite = build("p", ("ind",), {"ind": [source]}, apart_from={"ind": [training]})
     kept = [sample.data[0].text for sample in suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path)))]
     assert kept == [each for each in held_out if each != held_out[2]]
-    assert suite.facts == {"left out, in the training text": 1}
+    assert suite.facts == {"invalid": {}, "left out, in the training text": 1}
 
 
 def test_a_language_may_have_a_quick_sample_of_its_own_size():
@@ -253,3 +255,71 @@ def test_a_language_may_have_a_quick_sample_of_its_own_size():
     )
     assert set(counted.values()) == {3, 8}
     assert all(count == (8 if language == "eng" else 3) for (language, _), count in counted.items())
+
+
+BAD = [{"text": "  "}, {"text": None}, {"text": "a\x00b"}, {"texts": "other field"}]
+
+
+@pytest.mark.parametrize(("bad", "said"), [(1, "left out"), (4, "too many")])
+def test_rows_that_are_no_text_or_blank_are_counted_and_beyond_one_per_cent_take_the_value(tmp_path, bad, said):
+    lines = [{"text": f"rice {i}"} for i in range(120)] + BAD[:bad]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    suite = build("p", ("eng",), {"eng": [TextFiles(path="t.jsonl", language="eng")]}, quick=9)
+    found = list(suite.samples(SuiteContext(hub=None, profile_dir=str(tmp_path), samples="quick")))
+    assert suite.facts["invalid"]["eng"][said] == bad
+    assert [sample.invalid for sample in found].count("") == 9
+    assert len(found) == (9 if bad == 1 else 9 + bad)
+
+
+def test_a_whole_run_with_invalid_rows_has_rows_without_a_value_and_no_verdict(tmp_path):
+    """Below 1 % the score is that of the others; above it every metric of the language is without a value, and of no other language."""
+    sources = {}
+    for language, bad in (("eng", 1), ("ind", 4)):
+        lines = [{"text": f"rice {i}"} for i in range(120)] + BAD[:bad]
+        (tmp_path / f"{language}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        sources[language] = [encode(TextFiles(path=f"{language}.jsonl", language=language))]
+    told = evaluation.Order(
+        checkpoint=checkpoint(),
+        model_digest="a" * 64,
+        tokenizer_digest="b" * 64,
+        suites={"p": SuiteSpec(suite="perplexity", languages=("eng", "ind"), options={"sources": sources})},
+        store=tmp_path / "store",
+        output=tmp_path / "out",
+        profile_dir=str(tmp_path),
+        threads=1,
+    )
+    facts = evaluation.run(told)["p"]["facts"]
+    assert {language: (entry.get("left out"), entry.get("too many")) for language, entry in facts["invalid"].items()} == {
+        "eng": (1, None),
+        "ind": (None, 4),
+    }
+    rows = Rows.read(tmp_path / "out" / "p.parquet")
+    bits = build("p", ("eng",), {"eng": [world("eng")]}).metrics[0]
+    assert len(rows.select(["eng"])) == 120
+    assert score(rows, bits, ["eng"]) > 0
+    with pytest.raises(StatisticsError, match="is nan"):
+        score(rows, bits, ["ind"])
+
+
+def test_a_mirrors_documents_are_those_of_training_under_every_rule(tmp_path):
+    """What is sifted reads as `sources.read` does: same ids, texts and clusters where nothing is amiss."""
+    from benchmarks.suites.perplexity.texts import _documents
+    from training.pretraining import sources as reading
+
+    folder = tmp_path / "org" / "set" / "en"
+    folder.mkdir(parents=True)
+    (folder / "train.jsonl").write_text(
+        "\n".join(json.dumps({"text": text, "article": i // 2}) for i, text in enumerate(["a", " ", "b", "c", "a"]))
+    )
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in "abc"))
+    for source in (
+        *(
+            HubText(dataset="org/set", config="en", split="train", field="text", language="eng", licence="x", select=rule)
+            for rule in ("distinct", "udhr-articles")
+            if rule in reading.RULES
+        ),
+        TextFiles(path="t.jsonl", language="eng"),
+    ):
+        found = [document for document in _documents(source, tmp_path, tmp_path) if isinstance(document, reading.Document)]
+        assert found == list(reading.read(source, tmp_path, tmp_path))
+        assert found

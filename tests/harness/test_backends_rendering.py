@@ -104,9 +104,7 @@ def test_an_item_longer_than_the_window_is_cut_from_the_left_and_says_so(rendere
     [
         (Request(kind="rolling", context=""), "empty text"),
         (choice("a", ""), "empty continuation"),
-        (choice("a", TEXTS[0] * 9), "longer than the model's window"),
         (Request(kind="generate", context="a", settings={"temperature": 1}), "temperature"),
-        (Request(kind="generate", context="a", settings={"max_tokens": 64}), "max_tokens"),
         (Request(kind="generate", context="a", settings={"max_tokens": 0}), "max_tokens"),
         (Request(kind="rolling", context="\ud800"), "surrogates"),
         (choice('{"messages": []}', "x", chat=True), "chat template"),
@@ -124,6 +122,34 @@ def test_generation_leaves_room_for_what_is_generated(renderer):
     assert len(rendered.context) == 40
     assert rendered.settings == {"max_tokens": 24, "stop": ["\n"]}
     assert rendered.truncated > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(words=st.integers(0, 90), limit=st.integers(1, 300))
+def test_any_generation_limit_fits_the_window_and_what_it_lost_is_counted(words, limit, renderer):
+    """A limit beyond the window is cut to what the prompt leaves, and at worst shares the window with it: no item stops a run."""
+    text = "rice " * words
+    rendered = renderer.request(Request(kind="generate", context=text, settings={"max_tokens": limit}))
+    prompt, given = [renderer.prefix, *renderer.encode(text)], rendered.settings["max_tokens"]
+    assert 1 <= given <= limit
+    assert len(rendered.context) + given <= 64
+    assert rendered.context == tuple(prompt[len(prompt) - len(rendered.context) :])
+    assert rendered.truncated == len(prompt) - len(rendered.context) + limit - given
+    if limit >= 64:
+        assert len(rendered.context) + given == 64
+        assert given >= 32
+    else:
+        assert given == limit
+
+
+def test_a_continuation_longer_than_the_window_is_scored_on_what_fits_and_counted(renderer):
+    one, other = renderer.sample(sample(choice("a b", f" {TEXTS[0]}" * 9), choice("a b", " fish")))
+    before = renderer.encode("a b")
+    after = renderer.encode("a b" + f" {TEXTS[0]}" * 9)[len(before) :]
+    assert not one.border
+    assert (one.context, one.continuation) == ((before[-1],), tuple(after[:64]))
+    assert one.truncated == 1 + len(before) + len(after) - 65
+    assert other.truncated == 0
 
 
 def test_a_conversation_is_rendered_by_the_tokenizers_own_template():

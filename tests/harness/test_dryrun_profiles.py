@@ -118,7 +118,7 @@ def test_every_stage_and_every_language_is_gated(profile: Profile) -> None:
 def test_no_gate_holds_a_score_against_a_published_figure(profile: Profile) -> None:
     """Promise 8: the paper's texts and prompts are not ours, so every line but the structural ones is an earlier stage's own score."""
     fixed = [gate for gate in loaded(profile) if not gate.against]
-    assert {(gate.label, gate.line) for gate in fixed} == {("beats_trigram", 0.0), ("identity", 0.0), ("stays", 0.9)}
+    assert {(gate.label, gate.line) for gate in fixed} == {("beats_trigram", 0.0), ("identity", 0.0), ("stays", 0.9), ("answers", 0.5)}
     figures = {f"{value:g}" for row in table_16().values() for value in row.values()}
     for gate in loaded(profile):
         assert f"{gate.line:g}" not in figures if gate.line else True
@@ -191,7 +191,9 @@ def rows_of(profile: Profile, suite: str, scores: Scores) -> Rows:
                 values = translated(profile, score, factor)
             elif suite in SHARES:
                 hit = float((number + 0.5) / count < score)
-                values = dict.fromkeys(("exact_match,flexible-extract", "acc", "same_set"), hit) | {"decided_set": 1.0}
+                silent = float((number * 7 % count + 0.5) / count < scores("silence", language))
+                values = dict.fromkeys(("exact_match,flexible-extract", "acc"), hit)
+                values |= {"same_set": hit * (1 - silent), "decided_set": 1 - silent, "abstained_set": silent}
             else:
                 values = {"margin": score * factor, "margin_per_byte": score * factor, "acc": 1.0, "acc_norm": 1.0}
             found.append(Row(sample=f"{language}/{number}", cluster=f"{language}/{number}", language=language, values=values))
@@ -228,7 +230,7 @@ def honest(profile: Profile) -> dict[str, Scores]:
 
     def score(done: float, low: float) -> Scores:
         def of(suite: str, language: str) -> float:
-            if suite == "identity":
+            if suite in ("identity", "silence"):
                 return 0.0
             if suite in SHARES:
                 return 0.97 if suite == "language" else 0.5
@@ -330,3 +332,12 @@ def test_what_is_lost_in_generation_is_red(profile: Profile, suite: str, factor:
         return ladder["stage2"](which, language) * (factor if which == suite else 1.0)
 
     assert red(profile, "stage2", {**ladder, "stage2": worse}) == seen
+
+
+def test_silence_is_red_even_where_what_is_said_is_right(profile: Profile) -> None:
+    ladder = honest(profile)
+
+    def silent(which: str, language: str) -> float:
+        return 0.9 if which == "silence" else 1.0 if which == "language" else ladder["stage2"](which, language)
+
+    assert red(profile, "stage2", {**ladder, "stage2": silent}) == {"answers.macro"}

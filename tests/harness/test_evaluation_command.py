@@ -92,6 +92,30 @@ def test_suites_of_unlike_rows_share_the_file(told, tmp_path):
     assert rows[rows["suite"] == "choice"]["v.margin"].notna().all()
 
 
+def test_an_item_longer_than_the_window_is_scored_counted_and_said(told, tmp_path, capsys):
+    """Neither a choice nor a limit beyond the window of 64 tokens stops the run: the score is a number, and the table says how many."""
+    items = [
+        {
+            "id": f"{i}",
+            "language": "ind",
+            "cluster": f"{i}",
+            "context": "rice",
+            "choices": [" fish", " rice" * (90 if i < 3 else 1)],
+            "gold": 0,
+        }
+        for i in range(25)
+    ]
+    (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, items)), encoding="utf-8")
+    options = ["--option=choice.items=items.jsonl", "--option=language.max_tokens=900", "--option=language.count=3"]
+    assert evaluation.main([told[0], "--suite=choice,language", "--languages=ind", *options, "--device=cpu", told[-1]]) == 0
+    said = capsys.readouterr().out
+    assert "choice: 25 samples" in said
+    assert "; 3 longer than the model's window" in said
+    rows = pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet").to_pandas()
+    assert rows[rows["suite"] == "choice"]["v.margin"].notna().all()
+    assert rows[rows["suite"] == "language"]["v.same"].notna().all()
+
+
 def test_without_options_a_name_stands_for_something():
     found = evaluation_command.specs(["perplexity"], ["ind", "war"], {}, None)
     assert set(found["perplexity"].options["sources"]) == {"ind", "war"}

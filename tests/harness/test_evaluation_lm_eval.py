@@ -289,6 +289,26 @@ def test_two_languages_need_two_tasks():
         load(SuiteSpec(suite="lm_eval:xcopa_th", languages=("tha", "vie")), "xcopa")
 
 
+@pytest.mark.parametrize(("bad", "said"), [(1, "left out"), (2, "too many")])
+def test_a_gold_out_of_range_is_counted_and_beyond_one_per_cent_takes_the_value(tmp_path, mirror, own, bad, said):
+    """One of 120 costs itself alone; two take the language's value."""
+    (own / "mine_choice.yaml").write_text(
+        "task: mine_choice\ndataset_path: makers/harbour\ndataset_name: eng\noutput_type: multiple_choice\ntest_split: test\n"
+        "doc_to_text: '{{question}}'\ndoc_to_choice: ['fish', 'rice']\ndoc_to_target: label\n"
+        "metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
+    )
+    lines = [{"question": f"Boat {i} has", "label": 5 if i >= 120 - bad else i % 2} for i in range(120)]
+    (mirror / "makers/harbour/eng/test.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    (mirror / "MANIFEST.json").write_text(json.dumps({"makers/harbour/eng/test.jsonl": {"rows": 120}}))
+    spec = SuiteSpec(suite="lm_eval:mine_choice", languages=("eng",), options={"include_path": "tasks", "chance": 0.5})
+    summary, found = run(tmp_path, mirror, checkpoint(context=64), mine=spec)
+    told = summary["mine"]["facts"]["invalid"]["eng"]
+    assert told[said] == bad
+    assert "its answer is [5], of 2 choices" in told["the first"]
+    margins = [row.values["margin"] for row in found["mine"]]
+    assert (len(margins), sum(map(math.isnan, margins))) == ((119, 0) if bad == 1 else (120, 2))
+
+
 # --------------------------------------------------------------------------------------------------------------- the mirror
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from harness.rows import Rows, StatisticsError
 from harness.statistics import compare, estimate
 from harness.suites import Metric
 from tests.harness.rows_kit import ACCURACY, pairs, rows_of
@@ -125,6 +126,70 @@ def test_a_share_of_what_was_decided_all_or_nothing_is_worth_its_clusters(share:
     assert (found.lower(), found.upper()) == pytest.approx((least, 1.0) if share else (0.0, 1 - least))
     mixed = estimate(rows_of(*np.stack([decided * (np.arange(120) % 3 > 0), decided]), names=("same", "decided")), metric, ["ind"])
     assert mixed.kind == "clustered"
+
+
+CONSISTENCY = Metric(name="consistency", numerator="same", denominator="decided", direction="higher", ceiling=1.0)
+
+
+def test_clusters_that_decided_nothing_are_no_trials() -> None:
+    """28 of 30 responses are empty and the other two right: a share of 1 that rests on two trials, not on thirty."""
+    decided = np.array([1.0, 1.0] + [0.0] * 28)
+    found = estimate(rows_of(decided, decided, names=("same", "decided")), CONSISTENCY, ["ind"])
+    assert (found.kind, found.counts, found.clusters, found.samples) == ("proportion", (2, 2), 2, 2)
+    assert found.lower() == pytest.approx(0.05**0.5)
+    assert len(found.names) == 2
+
+
+def test_a_mean_of_languages_is_worth_what_its_poorest_language_allows() -> None:
+    """Thirty clusters decided in ind and two in jav: the mean may be half of jav's doubt off. Balanced languages lose nothing."""
+    decided = np.array([1.0] * 30 + [1.0, 1.0] + [0.0] * 28)
+    languages = ["ind"] * 30 + ["jav"] * 30
+
+    def lower(clusters: list[int]) -> tuple[int, ...]:
+        rows = rows_of(decided, decided, names=("same", "decided"), languages=languages, clusters=clusters)
+        return estimate(rows, CONSISTENCY, ["ind", "jav"]).counts
+
+    assert lower([*range(30), *range(30)]) == (4, 4)
+    assert lower([*range(60)]) == (4, 4)
+    decided = np.ones(60)
+    assert lower([*range(30), *range(30)]) == (30, 30)
+    assert lower([*range(60)]) == (60, 60)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 40))
+def test_rows_that_decided_nothing_do_not_move_an_estimate(seed: int, empty: int) -> None:
+    """Adding clusters without a denominator, on either or both sides, is adding nothing."""
+    rng = np.random.default_rng(seed)
+    size, level = rng.integers(1, 9, 30).astype(float), rng.random(30)
+
+    def side(shift: float, more: int) -> Rows:
+        return rows_of([*(size * (level + shift)), *[0.0] * more], [*size, *[0.0] * more], names=("same", "decided"))
+
+    for padded, plain in (
+        (estimate(side(0, empty), CONSISTENCY, ["ind"]), estimate(side(0, 0), CONSISTENCY, ["ind"])),
+        (compare(side(0.1, empty), side(0, empty), CONSISTENCY, ["ind"]), compare(side(0.1, 0), side(0, 0), CONSISTENCY, ["ind"])),
+    ):
+        assert (padded.samples, padded.clusters, padded.interval()) == (plain.samples, plain.clusters, pytest.approx(plain.interval()))
+
+
+def test_a_pair_needs_both_of_its_sides() -> None:
+    """Where ours decides in thirty clusters and the reference in two of them, two pairs were seen."""
+    ours, theirs = np.ones(30), np.array([1.0] * 2 + [0.0] * 28)
+    found = compare(
+        rows_of(ours, ours, names=("same", "decided")), rows_of(0 * theirs, theirs, names=("same", "decided")), CONSISTENCY, ["ind"]
+    )
+    assert (found.clusters, found.samples) == (2, 2)
+
+
+def test_a_yes_or_no_of_some_rows_is_a_proportion_of_those() -> None:
+    """A binary metric whose denominator says which rows it is about has Clopper and Pearson's bounds over them."""
+    metric = Metric(name="rate", numerator="hit", denominator="asked", direction="lower", ceiling=1.0, binary=True)
+    asked = np.array([1.0] * 20 + [0.0] * 15)
+    found = estimate(rows_of([1.0] * 5 + [0.0] * 30, asked, names=("hit", "asked")), metric, ["ind"])
+    assert (found.kind, found.counts, found.value) == ("proportion", (5, 20), 0.25)
+    with pytest.raises(StatisticsError, match="not 0 or 1"):
+        estimate(rows_of([1.0] * 35, asked, names=("hit", "asked")), metric, ["ind"])
 
 
 @pytest.mark.parametrize("line", [-1 + 1e-16, -1 + 1e-12, -0.999, 0.999, 1 - 1e-12, 1 - 1e-16])

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, margin, spread
+from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, margin, sift, spread
 from training.pretraining import sources as reading
 
 # Chance of the embedded items; other providers state theirs by the option `chance`.
@@ -46,6 +46,7 @@ class Choice:
 
     def __post_init__(self) -> None:
         """Declare the metrics."""
+        self.facts: dict[str, Any] = {}
         chance = self.chance if self.chance is not None else CHANCE.get(self.items)
         self.metrics: Sequence[Metric] = (
             Metric(name="margin", numerator="margin", direction="higher"),
@@ -55,25 +56,30 @@ class Choice:
         )
 
     def samples(self, context: SuiteContext) -> Iterator[Sample]:
-        """One sample an item, one request a choice. Raises SuiteError naming the item that is misshapen."""
+        """One sample an item, one request a choice; a misshapen item is invalid. Raises SuiteError where no item of a language is sound."""
         found = []
         for item in self._items(context):
-            if (
-                len(item.choices) < 2
-                or not 0 <= item.gold < len(item.choices)
-                or not all(item.choices)
-                or len(set(item.choices)) < len(item.choices)
-            ):
-                raise SuiteError(
-                    f"suite {self.name}, item {item.id}: it needs two different choices or more, none empty, and a gold among them"
-                )
-            requests = tuple(Request(kind="loglikelihood", context=item.context, continuation=choice) for choice in item.choices)
+            if isinstance(item, Sample):
+                found.append(item)
+                continue
+            why = _amiss(item)
+            choices = () if why else item.choices
+            requests = tuple(Request(kind="loglikelihood", context=item.context, continuation=choice) for choice in choices)
             found.append(
-                Sample(sample=item.id, cluster=item.cluster, language=item.language, stratum=item.stratum, requests=requests, data=item)
+                Sample(
+                    sample=item.id,
+                    cluster=item.cluster,
+                    language=item.language,
+                    stratum=item.stratum,
+                    requests=requests,
+                    data=item,
+                    invalid=f"item {item.id}: {why}" if why else "",
+                )
             )
+        found, self.facts["invalid"] = sift(self.name, found, self.languages)
         yield from (spread(found, self.quick) if context.samples == "quick" else found)
 
-    def _items(self, context: SuiteContext) -> Iterator[Item]:
+    def _items(self, context: SuiteContext) -> Iterator[Item | Sample]:
         if self.items.endswith(".jsonl"):
             yield from self._from_file(Path(context.profile_dir) / self.items)
             return
@@ -90,7 +96,8 @@ class Choice:
             for item in made:
                 yield Item(**{field.name: getattr(item, field.name) for field in dataclasses.fields(Item)})
 
-    def _from_file(self, path: Path) -> Iterator[Item]:
+    def _from_file(self, path: Path) -> Iterator[Item | Sample]:
+        """The items of a file, and a sample for each row that is none."""
         try:
             for number, fields in enumerate(reading.rows_of(path), 1):
                 try:
@@ -98,7 +105,11 @@ class Choice:
                         **{**fields, "choices": tuple(fields["choices"]), "id": str(fields["id"]), "cluster": str(fields["cluster"])}
                     )
                 except (TypeError, KeyError) as error:
-                    raise SuiteError(f"suite {self.name}: {path}, row {number} is not an item ({error})") from error
+                    name, language = f"row {number}", str(fields.get("language", ""))
+                    if not language or language in self.languages:
+                        why = f"{path}, {name} is not an item ({error})"
+                        yield Sample(sample=name, cluster=name, language=language, invalid=why)
+                    continue
                 if item.language in self.languages:
                     yield item
         except (OSError, reading.SourceError) as error:
@@ -119,6 +130,16 @@ class Choice:
             values={"margin": whole, "correct": float(whole > 0), "margin_per_byte": byte, "correct_per_byte": float(byte > 0)},
             shown={"context": item.context[-240:], "gold": item.choices[item.gold], "likeliest": item.choices[likeliest]},
         )
+
+
+def _amiss(item: Item) -> str:
+    """Why an item cannot be asked; "" where it can."""
+    if not isinstance(item.context, str) or not all(isinstance(choice, str) for choice in item.choices):
+        return "its context and choices are texts"
+    gold = isinstance(item.gold, int) and 0 <= item.gold < len(item.choices)
+    if len(item.choices) < 2 or not gold or not all(item.choices) or len(set(item.choices)) < len(item.choices):
+        return "it needs two different choices or more, none empty, and a gold among them"
+    return ""
 
 
 def build(

@@ -1,7 +1,7 @@
 """Emoji in responses: how often a checkpoint uses them where a prompt invites them, and whether it still does where a prompt asks.
 
 The probe of the paper's 5.2 (Probe Data): an early model answered in emoji, which no benchmark and no reward saw. Stratum `invite` must
-not rise against the parent, `control` must not fall; each gate names its stratum.
+not rise against the parent, `control` must not fall; each has metrics of its own, so that a gate needs no stratum.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suites.emoji.counting import count, count_prose
-from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, spread
+from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, sift, spread
 from training.languages import LANGUAGES
 from training.pretraining import sources as reading
 
@@ -24,12 +24,26 @@ STRATA = ("invite", "control")
 FRAMES = ("birthday", "new_year", "congratulations", "cheer", "photo", "thanks", "party", "morning")
 PEOPLE = 3
 
+# Every stratum has columns of its own, nought in the rows of the other: what a prompt invites and what it asks for are never pooled.
+COUNTED = ("responses", "has_emoji", "emoji", "emoji_x1000", "characters", "text_pictographs")
 METRICS = (
-    Metric(name="emoji_rate", numerator="has_emoji", direction="lower", binary=True),  # gate it on the stratum invite
-    Metric(name="control_rate", numerator="has_emoji", direction="higher", ceiling=1.0, binary=True),  # and this on control
-    Metric(name="emoji_per_response", numerator="emoji", direction="lower"),
-    Metric(name="emoji_per_1000", numerator="emoji_x1000", denominator="characters", direction="lower"),
-    Metric(name="text_pictographs", numerator="text_pictographs", direction="lower"),
+    *(
+        Metric(
+            name=f"{label}_{name}",
+            numerator=f"{numerator}_{stratum}",
+            denominator=f"{denominator}_{stratum}",
+            direction=direction,  # type: ignore[arg-type]
+            ceiling=1.0 if name == "rate" else None,
+            binary=name == "rate",
+        )
+        for stratum, label, direction in (("invite", "emoji", "lower"), ("control", "control", "higher"))
+        for name, numerator, denominator in (
+            ("rate", "has_emoji", "responses"),
+            ("per_response", "emoji", "responses"),
+            ("per_1000", "emoji_x1000", "characters"),
+        )
+    ),
+    Metric(name="text_pictographs", numerator="text_pictographs_invite", denominator="responses_invite", direction="lower"),
 )
 
 
@@ -53,14 +67,18 @@ class Emoji:
     prompts: str
     max_tokens: int
     quick: int
-    version: int = 1
+    version: int = 2
     metrics: Sequence[Metric] = METRICS
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def samples(self, context: SuiteContext) -> Iterator[Sample]:
         """One sample a prompt: one greedy answer, in the tokenizer's chat template where it has one. Raises SuiteError."""
-        probes = self._from_file(Path(context.profile_dir) / self.prompts) if self.prompts else ours(OURS)
+        probes: Sequence[Probe] = ours(OURS)
+        found: list[Sample] = []
+        if self.prompts:
+            probes, found = self._from_file(Path(context.profile_dir) / self.prompts)
         settings = {"max_tokens": self.max_tokens, "stop": [], "chat": "auto"}
-        found = [
+        found += [
             Sample(
                 sample=probe.id,
                 cluster=probe.cluster,
@@ -72,33 +90,35 @@ class Emoji:
             for probe in probes
             if probe.language in self.languages
         ]
+        found, self.facts["invalid"] = sift(self.name, found, self.languages)
         yield from (spread(found, self.quick) if context.samples == "quick" else found)
 
-    def _from_file(self, path: Path) -> list[Probe]:
-        found = []
+    def _from_file(self, path: Path) -> tuple[list[Probe], list[Sample]]:
+        """The prompts of a file, and its invalid rows."""
+        found, invalid = [], []
         try:
             for number, fields in enumerate(reading.rows_of(path), 1):
-                where = f"suite {self.name}: {path}, row {number}"
-                found.append(probe_of(where, fields))
+                try:
+                    found.append(probe_of(f"suite {self.name}: {path}, row {number}", fields))
+                except SuiteError as error:
+                    name, language = f"row {number}", str(fields.get("language", ""))
+                    if not language or language in self.languages:
+                        invalid.append(Sample(sample=name, cluster=name, language=language, invalid=str(error)))
         except (OSError, reading.SourceError) as error:
             raise SuiteError(f"suite {self.name}: {error}") from error
-        return found
+        return found, invalid
 
     def row(self, sample: Sample, answers: Sequence[Mapping[str, Any]]) -> Row:
-        """Count the response's emoji outside code."""
+        """Count the response's emoji outside code, in the columns of its stratum."""
         counts = count_prose(answers[0]["text"])
+        counted = (1, counts.emoji > 0, counts.emoji, 1000 * counts.emoji, counts.characters, counts.text_pictographs)
+        mine = {f"{name}_{sample.stratum}": float(value) for name, value in zip(COUNTED, counted, strict=True)}
         return Row(
             sample=sample.sample,
             cluster=sample.cluster,
             language=sample.language,
             stratum=sample.stratum,
-            values={
-                "has_emoji": float(counts.emoji > 0),
-                "emoji": float(counts.emoji),
-                "emoji_x1000": 1000.0 * counts.emoji,
-                "characters": float(counts.characters),
-                "text_pictographs": float(counts.text_pictographs),
-            },
+            values={f"{name}_{stratum}": 0.0 for stratum in STRATA for name in COUNTED} | mine,
             shown={"prompt": sample.data[:240], "answer": answers[0]["text"][:240]},
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.suites.perplexity.texts import Text, check_sources, repeated, texts
-from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, spread
+from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, sift, spread
 from training.identification import consistent, identify
 from training.pretraining.sources import SourceError, rows_of
 from training.recipe import WorldText
@@ -42,6 +42,7 @@ class LanguageSuite:
 
     def __post_init__(self) -> None:
         """Declare the metrics and check the mode and the sources."""
+        self.facts: dict[str, Any] = {}
         if self.mode not in ("continue", "answer"):
             raise SuiteError(f"suite {self.name}: no mode {self.mode!r}; it is continue or answer")
         if self.mode == "continue":
@@ -49,13 +50,16 @@ class LanguageSuite:
         self.metrics: Sequence[Metric] = (
             Metric(name="consistency", numerator="same", denominator="decided", direction="higher", ceiling=1.0),
             Metric(name="set_consistency", numerator="same_set", denominator="decided_set", direction="higher", ceiling=1.0),
-            Metric(name="abstained", numerator="abstained", direction="lower", binary=True),
+            Metric(name="abstained", numerator="abstained", direction="lower", ceiling=1.0, binary=True),
+            Metric(name="set_abstained", numerator="abstained_set", direction="lower", ceiling=1.0, binary=True),
         )
 
     def samples(self, context: SuiteContext) -> Iterator[Sample]:
         """One sample a prompt. Raises SuiteError where a source or the file of prompts is amiss."""
-        prompts = self._halves(context) if self.mode == "continue" else self._questions(context)
+        invalid: list[Sample] = []
+        prompts = self._halves(context, invalid) if self.mode == "continue" else self._questions(context, invalid)
         found = [self._sample(text) for text in prompts]
+        found, self.facts["invalid"] = sift(self.name, [*found, *invalid], self.languages)
         yield from (spread(found, self.quick) if context.samples == "quick" else found)
 
     def _sample(self, text: Text) -> Sample:
@@ -66,9 +70,16 @@ class LanguageSuite:
             sample=text.sample, cluster=text.cluster, language=text.language, stratum=text.stratum, requests=(request,), data=text.text
         )
 
-    def _halves(self, context: SuiteContext) -> Iterator[Text]:
+    def _halves(self, context: SuiteContext, invalid: list[Sample]) -> Iterator[Text]:
         taken: dict[str, int] = {}
-        found = [text for text in texts(self.name, self.languages, self.sources, context) if len(text.text) >= LEAST]
+        short: dict[str, int] = {}
+        self.facts["too short to be cut in two"] = short
+        found = []
+        for text in texts(self.name, self.languages, self.sources, context, invalid):
+            if len(text.text) < LEAST:
+                short[text.language] = short.get(text.language, 0) + 1
+            else:
+                found.append(text)
         known = repeated(self.name, [(text.sample, text.language, text.text) for text in found], self.apart_from, context)
         for text in found:
             if text.sample in known or taken.get(text.language, 0) >= self.count:
@@ -76,25 +87,26 @@ class LanguageSuite:
             taken[text.language] = taken.get(text.language, 0) + 1
             yield dataclasses.replace(text, text=text.text[: _border(text.text)])
 
-    def _questions(self, context: SuiteContext) -> Iterator[Text]:
+    def _questions(self, context: SuiteContext, invalid: list[Sample]) -> Iterator[Text]:
         if self.prompts:
-            yield from self._from_file(Path(context.profile_dir) / self.prompts)
+            yield from self._from_file(Path(context.profile_dir) / self.prompts, invalid)
             return
         for language in self.languages:
             for item in items.choice_items(language, self.count):
                 yield Text(sample=item.id, cluster=item.cluster, language=language, stratum="", text=item.context)
 
-    def _from_file(self, path: Path) -> Iterator[Text]:
+    def _from_file(self, path: Path, invalid: list[Sample]) -> Iterator[Text]:
         try:
             for number, fields in enumerate(rows_of(path), 1):
-                try:
-                    name, language, prompt = str(fields["id"]), str(fields["language"]), str(fields["prompt"])
-                except (KeyError, TypeError) as error:
-                    raise SuiteError(
-                        f"suite {self.name}: {path}, row {number} lacks {error}; a prompt has id, language and prompt"
-                    ) from error
-                if language in self.languages:
-                    yield Text(sample=name, cluster=str(fields.get("cluster", name)), language=language, stratum="", text=prompt)
+                language = str(fields.get("language") or "")
+                if language and language not in self.languages:
+                    continue
+                if lacking := [field for field in ("id", "language", "prompt") if not str(fields.get(field) or "").strip()]:
+                    why = f"{path}, row {number} lacks {lacking[0]!r}; a prompt has id, language and prompt"
+                    invalid.append(Sample(sample=f"row {number}", cluster=f"row {number}", language=language, invalid=why))
+                    continue
+                name = str(fields["id"])
+                yield Text(sample=name, cluster=str(fields.get("cluster", name)), language=language, stratum="", text=str(fields["prompt"]))
         except (OSError, SourceError) as error:
             raise SuiteError(f"suite {self.name}: {error}") from error
 
@@ -114,6 +126,7 @@ class LanguageSuite:
                 "same_set": float(as_set is True),
                 "decided_set": float(as_set is not None),
                 "abstained": float(strict is None),
+                "abstained_set": float(as_set is None),
             },
             shown={"prompt": sample.data[-SHOWN:], "response": text[:SHOWN], "identified": found.language or f"none ({found.why})"},
         )

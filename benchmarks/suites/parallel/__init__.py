@@ -18,11 +18,10 @@ from benchmarks.suites.parallel.counting import Counting, model_of, signatures
 from benchmarks.suites.parallel.scores import BLEU_COLUMNS, CHRF_COLUMNS
 from benchmarks.suites.perplexity.texts import texts
 from harness.overlap import find
-from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, spread
+from harness.suites import MOST_INVALID, Metric, Request, Row, Sample, SuiteContext, SuiteError, spread
 from training.identification import consistent, identify
 
 MODES = ("generate", "likelihood")
-MOST_AMISS = 0.01  # of a pair's sentences; more, and its metrics have no value: a gate on them is inconclusive
 SHOWN = 240  # characters that a person sees
 SCORES = "benchmarks.suites.parallel.scores"
 JUDGED_AS = ("same", "decided", "same_set", "decided_set", "undecided")
@@ -201,8 +200,8 @@ class Parallel:
         shots = [(theirs[one].strip(), ours[one].strip()) for one in told]
         amiss = {one: why for one in both if (why := corpora.amiss(theirs[one]) or corpora.amiss(ours[one]))}
         if amiss:
-            self.facts["invalid"][pair.name] = {"left out" if len(amiss) <= MOST_AMISS * len(both) else "too many": len(amiss)}
-        if len(amiss) <= MOST_AMISS * len(both):
+            self.facts["invalid"][pair.name] = {"left out" if len(amiss) <= MOST_INVALID * len(both) else "too many": len(amiss)}
+        if len(amiss) <= MOST_INVALID * len(both):
             both = [one for one in both if one not in amiss]
         return [
             Sample(

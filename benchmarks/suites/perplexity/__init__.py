@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.suites.perplexity.texts import Text, check_sources, texts
 from benchmarks.suites.perplexity.trigram import Trigram
 from harness.overlap import find
-from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteSpec, spread
+from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteSpec, sift, spread
 from training.languages import LanguageError, by_code
 from training.recipe import HubText, WorldText
 
@@ -55,6 +55,7 @@ class Perplexity:
     def samples(self, context: SuiteContext) -> Iterator[Sample]:
         """One sample a document. Raises SuiteError where a source cannot be read."""
         settings = {"window": self.window} if self.window else {}
+        invalid: list[Sample] = []
         found = [
             Sample(
                 sample=text.sample,
@@ -64,12 +65,13 @@ class Perplexity:
                 requests=(Request(kind="rolling", context=text.text, settings=settings),),
                 data=text,
             )
-            for text in texts(self.name, self.languages, self.sources, context)
+            for text in texts(self.name, self.languages, self.sources, context, invalid)
         ]
+        found, self.facts["invalid"] = sift(self.name, [*found, *invalid], self.languages)
         found = self._apart(found, context)
         if context.samples == "quick":
             found = spread(found, self.quick)
-        baselines = self._trigram_bits([sample.data for sample in found], context)
+        baselines = self._trigram_bits([sample.data for sample in found if not sample.invalid], context)
         for sample in found:
             yield dataclasses.replace(sample, data=(sample.data, baselines.get(sample.sample)))
 
@@ -77,7 +79,7 @@ class Perplexity:
         """Without the documents that also stand in the training text: data sets repeat themselves, and a split by document keeps that."""
         dropped: set[str] = set()
         for language in self.apart_from:
-            asked = [(self.name, sample.sample, sample.data.text) for sample in found if sample.language == language]
+            asked = [(self.name, sample.sample, sample.data.text) for sample in found if sample.language == language and not sample.invalid]
             training = (text.text for text in texts(self.name, [language], self.apart_from, context))
             dropped |= {overlap.sample for overlap in find(training, asked)}
         self.facts["left out, in the training text"] = len(dropped)
