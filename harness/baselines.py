@@ -19,9 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import goldens
 from harness.durable import write_json
-from harness.gates_file import goldens_of
-
 if TYPE_CHECKING:
     from harness.gates import Metrics
     from harness.pipeline import Pipeline
@@ -104,7 +103,7 @@ def compact(rows: Rows) -> dict[str, Any]:
 
 def directory(profile: Profile) -> Path:
     """Where a profile's baselines lie: `goldens/blessed/STEM` for `goldens/gates/STEM.toml`."""
-    return goldens_of(profile.gates) / "blessed" / profile.gates.stem
+    return goldens.beside(profile.gates) / "blessed" / profile.gates.stem
 
 
 def path_of(profile: Profile, kind: str, stage: str) -> Path:

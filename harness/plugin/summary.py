@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from harness import baselines, quick
+from harness import baselines, calibration, quick
 from harness.durable import write_json
 from harness.plugin.options import PIPELINE, SELECTED
 from harness.report import words
@@ -63,6 +63,7 @@ class Summary:
             lines.append(f"  {name:<8} {planned.action:<6} {planned.why}{minutes}")
         if total := sum(planned.minutes for planned in plan):
             lines.append(f"  about {total:.0f} minutes in all")
+        lines += [f"  {note}" for note in calibration.notes(profile, pipeline.gates)]
         with contextlib.suppress(SuiteError):  # said where the suite is run
             lines += [f"  {line}" for line in [quick.plan_line(profile, pipeline.samples)] if line]
         if self.config.option.gate_dry_run:
