@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.plugin.options import PIPELINE, SELECTED, only_stages
+from harness.plugin.naming import only_stages
+from harness.plugin.options import PIPELINE, SELECTED
 
 if TYPE_CHECKING:
     from harness.certificate import Certificate
