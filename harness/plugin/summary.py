@@ -20,7 +20,7 @@ from harness.durable import write_json
 from harness.plugin.options import PIPELINE, SELECTED
 from harness.report import words
 from harness.suites import SuiteError
-from harness.surroundings import environment, git_state
+from harness.surroundings import environment, expected_device, git_state
 
 ROW, DEFECT = "seatrials", "seatrials.defect"  # the properties that carry a verdict, and a planted defect's, from item to summary
 INCONCLUSIVE, BUILD_ERROR = 3, 4
@@ -50,8 +50,9 @@ class Summary:
         """Profile, device, store, baseline and plan."""
         pipeline, selected = self.pipeline, self.selected
         settings, profile = pipeline.settings, pipeline.profile
+        device = f"{expected_device()} (auto, " if settings.device == "auto" else f"{settings.device} ("
         lines = [
-            f"seatrials: profile {profile.name}, device {settings.device} ({settings.threads} threads), samples {pipeline.samples}",
+            f"seatrials: profile {profile.name}, device {device}{settings.threads} threads), samples {pipeline.samples}",
             f"  store {_home(settings.store)}, hub {_home(settings.hub) or 'none'}, baseline {pipeline.baseline_name()}",
         ]
         if settings.ungated:
