@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import goldens
 from harness.durable import write_json
-from harness.gates_file import goldens_of
 
 if TYPE_CHECKING:
     from harness.gates import Metrics
@@ -104,7 +104,7 @@ def compact(rows: Rows) -> dict[str, Any]:
 
 def directory(profile: Profile) -> Path:
     """Where a profile's baselines lie: `goldens/blessed/STEM` for `goldens/gates/STEM.toml`."""
-    return goldens_of(profile.gates) / "blessed" / profile.gates.stem
+    return goldens.beside(profile.gates) / "blessed" / profile.gates.stem
 
 
 def path_of(profile: Profile, kind: str, stage: str) -> Path:
@@ -130,10 +130,18 @@ def of(profile: Profile, stage: str) -> dict[str, Baseline]:
     return {kind: found for kind in KINDS if (found := load(path_of(profile, kind, stage))) is not None}
 
 
-def digest(profile: Profile, stage: str) -> str:
-    """SHA-256 over both baselines of a stage, "" where it has none: what a certificate names."""
-    parts = [file_digest(path_of(profile, kind, stage)) for kind in KINDS]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest() if any(parts) else ""
+def digests(profile: Profile, stage: str) -> dict[str, str]:
+    """The digest of each kind's file, "" where there is none: what a certificate names."""
+    return {kind: file_digest(path_of(profile, kind, stage)) for kind in KINDS}
+
+
+def seen(profile: Profile, stage: str) -> tuple[dict[str, Baseline], dict[str, str]]:
+    """The baselines of a stage and the digests of these very files, though somebody blesses meanwhile. Raises BaselineError."""
+    while True:
+        before = digests(profile, stage)
+        found = of(profile, stage)
+        if before == digests(profile, stage):
+            return found, before
 
 
 def file_digest(path: Path) -> str:
@@ -178,8 +186,7 @@ def replace(path: Path, new: Baseline, expected: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         if (found := file_digest(path)) != expected:
-            state = "appeared" if not expected else "vanished" if not found else "changed"
-            raise BaselineError(f"{path} {state} while this run judged: somebody else blessed; run again against the new baseline")
+            raise _moved(path, expected, found)
         write_json(path, new.encode())
 
 
@@ -294,7 +301,7 @@ def bless_run(pipeline: Pipeline, rows: Mapping[str, Mapping[str, Any]], reason:
 
     All stages are checked before any baseline moves. Raises BaselineError.
     """
-    from harness.gates import gates_digest, gates_of
+    from harness.gates import gates_of
     from harness.rows import Rows
     from harness.rules import suite_metrics
     from harness.surroundings import git_state
@@ -310,6 +317,8 @@ def bless_run(pipeline: Pipeline, rows: Mapping[str, Mapping[str, Any]], reason:
     found: dict[str, list[Mapping[str, Any]]] = {stage: [row for row in rows.values() if row["stage"] == stage] for stage in stages}
     for stage in stages:
         names = [gate.name for gate in gates_of(pipeline.gates, stage)]
+        for row in found[stage]:
+            _refuse_moved(profile, stage, row)
         try:
             refuse(found[stage], expected=names, ungated=pipeline.settings.ungated, git=git, reason=reason)
         except BaselineError as error:
@@ -329,15 +338,31 @@ def bless_run(pipeline: Pipeline, rows: Mapping[str, Mapping[str, Any]], reason:
                 stage,
                 rows={path.stem: Rows.read(path) for path in files if path.stem in profile.suites},
                 content=row["content"],
-                gates=gates_digest(profile.gates),
+                gates=row["gates_digest"],
                 reason=reason,
                 commit=git["commit"],
                 tags=tags,
                 metrics=metrics,
-                seen=row.get("baselines") or {kind: file_digest(path_of(profile, kind, stage)) for kind in KINDS},
+                seen=row["baselines"],
             )
         )
     return "\n".join(said)
+
+
+def _refuse_moved(profile: Profile, stage: str, row: Mapping[str, Any]) -> None:
+    """Raise BaselineError where the gates file or a baseline is not the one that the row's verdict rests on."""
+    from harness.gates import gates_digest
+
+    if row["gates_digest"] != gates_digest(profile.gates):
+        raise BaselineError(f"{stage}: {profile.gates} or its calibration changed while this run judged; run again by the gates of now")
+    for kind, digest in digests(profile, stage).items():
+        if digest != row["baselines"][kind]:
+            raise _moved(path_of(profile, kind, stage), row["baselines"][kind], digest)
+
+
+def _moved(path: Path, expected: str, found: str) -> BaselineError:
+    state = "appeared" if not expected else "vanished" if not found else "changed"
+    return BaselineError(f"{path} {state} while this run judged: somebody else blessed; run again against the new baseline")
 
 
 def _checkout(profile: Profile) -> Path:

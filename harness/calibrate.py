@@ -3,8 +3,9 @@
 Every stage is trained anew over seeds, on the same parents: a gate asks what this stage made of its parent, so what another parent would
 have been is no part of its error. Printed beside each other: the sampling error of a contrast (documents drawn anew), its spread
 between seeds (training run anew), the least margin that both leave visible, and how far each gate's line is from the mean in standard
-errors. The figures go into `goldens/calibration/PROFILE.json`, from which a gates file is checked at load: a margin that cannot be told
-from nought is refused. `--chains` trains whole chains instead, parents and all, and leaves the file alone: do other releases stay green?
+errors. The figures go into `goldens/calibration/PROFILE.json`, with the digests of what they are figures of (`harness/calibration.py`);
+from it a gates file is checked at load: a margin that cannot be told from nought is refused. `--chains` trains whole chains instead,
+parents and all, and leaves the file alone: do other releases stay green?
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ import argparse
 import dataclasses
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import profiles
+from harness import calibration, profiles
 from harness.durable import write_json
-from harness.gates import Calibrated, Gate, GatesError, expected_detectable, gates_of
-from harness.gates_file import calibration_path
+from harness.gates import Calibrated, Gate, GatesError, expected_detectable, gates_of, load_gates
 from harness.pipeline import TOLD, Pipeline
 from harness.profiles import Profile
 from harness.progress import Progress
@@ -152,11 +152,11 @@ def table(findings: Sequence[Finding]) -> str:
 
 
 def save(profile: Profile, findings: Sequence[Finding]) -> Path:
-    """Write the calibration beside the gates file."""
-    path = calibration_path(profile.gates)
+    """Write the calibration beside the gates file: the figures, the recipes that they are of, and the gates that have none."""
+    path = calibration.path_of(profile.gates)
     path.parent.mkdir(parents=True, exist_ok=True)
-    gates: Mapping[str, object] = {finding.gate.name: dataclasses.asdict(finding.calibrated()) for finding in findings}
-    write_json(path, {"schema": 1, "profile": profile.name, "gates": gates})
+    measured = {finding.gate: finding.calibrated() for finding in findings}
+    write_json(path, calibration.encoded(profile, measured, load_gates(profile.gates, profile, calibrated=False)))
     return path
 
 

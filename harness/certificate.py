@@ -27,6 +27,8 @@ class Certificate:
     fingerprint: str = ""
     content: str = ""
     key: str = ""
+    gates: str = ""  # digest of the gates file (and its calibration) that the verdicts are by
+    baselines: Mapping[str, str] = dataclasses.field(default_factory=dict)  # kind -> digest of the file that was compared with, "" for none
     rows: Mapping[str, str] = dataclasses.field(default_factory=dict)  # stage or reference -> directory of its rows
     ungated: bool = False
     cause: tuple[str, str] | None = None  # (stage, message) of the build or evaluation that failed, here or in an ancestor
@@ -73,8 +75,13 @@ class Certificate:
         """Plain JSON types."""
         return {
             "schema": 1,
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in ("verdicts", "rows")},
+            **{
+                field.name: getattr(self, field.name)
+                for field in dataclasses.fields(self)
+                if field.name not in ("verdicts", "rows", "baselines")
+            },
             "rows": dict(self.rows),
+            "baselines": dict(self.baselines),
             "verdicts": {name: verdict.encode() for name, verdict in self.verdicts.items()},
         }
 

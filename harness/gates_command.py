@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import profiles
+from harness import calibration, profiles
 from harness.gates import Gate, GatesError, Metrics, expected_detectable, load_gates, margin_of, seed_variance
 from harness.gates_file import check_words
 from harness.profiles import Profile, ProfileError
@@ -62,6 +62,8 @@ def _lint(what: str) -> int:
     print(
         f"{profile.gates}: {len(gates)} gates ({', '.join(f'{stage} {count}' for stage, count in stages.items())}); {measured} calibrated"
     )
+    for note in calibration.notes(profile, gates):
+        print(note)
     for gate in gates:
         if gate.waiver and not gate.waiver.active(datetime.date.today()):
             print(f"{gate.name}: its waiver ({gate.waiver.who}) expired on {gate.waiver.until}; mend the gate or renew it")

@@ -1,4 +1,4 @@
-"""The gates file: read, checked word by word against the profile, and expanded to gates; and the calibration that stands beside it.
+"""The gates file: read, checked word by word against the profile, and expanded to gates, and held against the calibration beside it.
 
 Every message names the file, the gate and the mend. Pydantic is imported where a table is checked, so that importing this is cheap.
 """
@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.gates import RULES, Calibrated, Gate, GatesError, Metrics, Waiver, expected_detectable, margin_of, seed_variance
+from harness import calibration
+from harness.gates import RULES, Gate, GatesError, Metrics, Waiver, expected_detectable, margin_of, seed_variance
 
 if TYPE_CHECKING:
     from harness.profiles import Profile
@@ -40,24 +41,14 @@ KEYS = (
 NEEDED = ("name", "stage", "suite", "metric", "rule", "languages", "reason")
 
 
-def goldens_of(path: Path) -> Path:
-    """The directory that holds what belongs to a gates file: the one around `gates/`, or for a file that stands elsewhere its own."""
-    return path.parent.parent if path.parent.name == "gates" else path.parent
-
-
-def calibration_path(path: Path) -> Path:
-    """Where the calibration of a gates file stands: `goldens/calibration/STEM.json` for `goldens/gates/STEM.toml`."""
-    return goldens_of(path) / "calibration" / f"{path.stem}.json"
-
-
 def digest_of(path: Path, today: datetime.date | None = None) -> str:
     """SHA-256 of what the gates file and its calibration say; comments and layout do not count, a waiver that has expired does."""
     said: dict[str, Any] = {"gates": _read(path)}
     waivers = [table["waiver"] for table, _ in _checked(path) if table["waiver"] is not None]
     said["standing"] = [waiver.active(today or datetime.date.today()) for waiver in waivers]
-    calibration = calibration_path(path)
-    if calibration.is_file():
-        said["calibration"] = hashlib.sha256(calibration.read_bytes()).hexdigest()
+    measured = calibration.path_of(path)
+    if measured.is_file():
+        said["calibration"] = hashlib.sha256(measured.read_bytes()).hexdigest()
     text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -71,8 +62,10 @@ def expanded(path: Path, profile: Profile, metrics: Metrics | None = None, *, ca
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise GatesError(f"{path}: two gates are called {twice}; give one of them another `name`")
     sizes = {stage: sum(gate.stage == stage for gate in found) for stage in {gate.stage for gate in found}}
-    measured = load_calibration(calibration_path(path)) if calibrated else {}
-    done = tuple(dataclasses.replace(gate, family=sizes[gate.stage], calibrated=measured.get(gate.name)) for gate in found)
+    measured = calibration.read(calibration.path_of(path)) if calibrated else None
+    done = tuple(
+        dataclasses.replace(gate, family=sizes[gate.stage], calibrated=measured.of(gate, profile) if measured else None) for gate in found
+    )
     for gate in done:
         _refuse_blind_margin(gate, path)
     return done
@@ -100,23 +93,6 @@ def _checked(path: Path) -> list[tuple[dict[str, Any], str]]:
         )
         checked.append((_check(table, where), where))
     return checked
-
-
-def load_calibration(path: Path) -> dict[str, Calibrated]:
-    """What `harness.calibrate` wrote, by full gate name; empty where there is no such file. Raises GatesError."""
-    if not path.is_file():
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["schema"] != 1:
-            raise ValueError(f"schema is {data['schema']!r}")
-        fields = {field.name for field in dataclasses.fields(Calibrated)}
-        found = {name: Calibrated(**{key: value for key, value in entry.items() if key in fields}) for name, entry in data["gates"].items()}
-        if bad := [name for name, entry in found.items() if not (entry.seed_sd >= 0 and entry.standard_error >= 0 and entry.degrees >= 1)]:
-            raise ValueError(f"{bad[0]} holds a negative or missing number")
-        return found
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GatesError(f"{path} is not a calibration ({error}); run `python -m harness.calibrate` again") from error
 
 
 def _refuse_blind_margin(gate: Gate, path: Path) -> None:

@@ -15,3 +15,8 @@ def root() -> Path:
 def gates(profile: str) -> Path:
     """The gates file of a built-in profile."""
     return root() / "gates" / f"{profile}.toml"
+
+
+def beside(gates_file: Path) -> Path:
+    """The directory that holds what belongs to a gates file: the one around `gates/`, or for a file that stands elsewhere its own."""
+    return gates_file.parent.parent if gates_file.parent.name == "gates" else gates_file.parent

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness import baselines, children, evidence, launch, quick
@@ -260,14 +260,17 @@ class Pipeline:
     def _judge(self, stage: str, artifact: Artifact, own: tuple[Gate, ...]) -> Certificate:
         needed = [stage, *(name for name in self._references(stage) if name != stage)]
         rows = {name: self.rows(name) for name in needed if self.find(name) is not None}
-        lookup = rows_lookup(rows, baselines.of(self.profile, stage))
+        kept, seen = baselines.seen(self.profile, stage)
+        lookup = rows_lookup(rows, kept)
         metrics = {suite: suite_metrics(self.profile, suite) for suite in {gate.suite for gate in own}}
         verdicts = judge_stage(own, lookup, metrics)
         return Certificate(
             stage=stage,
             fingerprint=artifact.record.fingerprint,
             content=artifact.record.content,
-            key=self._certificate_key(stage, artifact),
+            key=self._certificate_key(stage, artifact, seen),
+            gates=self.gates_digest,
+            baselines=seen,
             verdicts=verdicts,
             rows={name: str(path) for name, path in rows.items()},
             ungated=self.settings.ungated and not self._ancestors_clear(stage),
@@ -280,7 +283,7 @@ class Pipeline:
         """The stages that a stage's gates are held against."""
         return tuple(sorted({gate.against for gate in gates_of(self.gates, stage) if gate.against in self.profile.stages}))
 
-    def _certificate_key(self, stage: str, artifact: Artifact) -> str:
+    def _certificate_key(self, stage: str, artifact: Artifact, seen: Mapping[str, str]) -> str:
         """What a certificate rests on: the checkpoint, the ones beside it, gates, baseline, suites, samples and the judging code."""
         names = (*self._references(stage), *self.profile.parents(stage))
         beside = {name: found.record.content for name in names if (found := self.find(name))}
@@ -291,7 +294,7 @@ class Pipeline:
                 "beside": beside,
                 "gates": self.gates_digest,
                 "expanded": expanded,
-                "baseline": baselines.digest(self.profile, stage),
+                "baselines": dict(seen),
                 "suites": self._suites_digest(),
                 "samples": self.samples,
                 "ungated": self.settings.ungated,
@@ -306,7 +309,9 @@ class Pipeline:
         return self._suites
 
     def _stored_certificate(self, stage: str, artifact: Artifact) -> Certificate | None:
-        return find_certificate(self.store, self.profile.name, stage, self._certificate_key(stage, artifact))
+        return find_certificate(
+            self.store, self.profile.name, stage, self._certificate_key(stage, artifact, baselines.digests(self.profile, stage))
+        )
 
     def stages_of_record(self, stages: tuple[str, ...]) -> dict[str, dict[str, str | None]]:
         """What a run's record says of each stage that has a checkpoint, gates or none, selected or not: enough to replay it."""

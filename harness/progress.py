@@ -1,4 +1,4 @@
-"""Shows long work: one live line on a terminal, a plain line now and then elsewhere (a pipe, NO_COLOR, a log)."""
+"""Shows long work: one live line on a terminal, a plain line now and then elsewhere (a pipe, a log); no colours."""
 
 from __future__ import annotations
 

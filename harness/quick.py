@@ -18,9 +18,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from harness import profiles
+from harness import goldens, profiles
 from harness.durable import write_json
-from harness.gates_file import goldens_of
 from harness.profiles import Profile
 from harness.suites import SuiteContext, SuiteError, load
 
@@ -47,7 +46,7 @@ class Drawn:
 
 def path_of(profile: Profile) -> Path:
     """Where a profile's quick samples stand: `goldens/samples/STEM.json` for `goldens/gates/STEM.toml`."""
-    return goldens_of(profile.gates) / "samples" / f"{profile.gates.stem}.json"
+    return goldens.beside(profile.gates) / "samples" / f"{profile.gates.stem}.json"
 
 
 def read(path: Path) -> dict[str, Drawn]:

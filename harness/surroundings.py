@@ -24,6 +24,7 @@ PACKAGES = (
     "flash-attn",
     "vllm",
 )
+DEVICES = Path("/dev")
 
 
 def environment(*, threads: int | None = None, device: str | None = None) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def environment(*, threads: int | None = None, device: str | None = None) -> dic
         "packages": packages,
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
-        "device": device or _device(),
+        "device": device or expected_device(),
         "threads": threads if threads is not None else _processors(),
         "torch": packages.get("torch", ""),
     }
@@ -48,9 +49,18 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _device() -> str:
+def expected_device() -> str:
+    """`cuda` or `cpu`: what `auto` will come to here, by the build of torch and the driver's device files. Loads neither.
+
+    The driver's version file alone says little: it is the machine's, and stands in a container that was given no GPU too.
+    """
+    try:
+        built = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        built = "+cpu"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return "cuda" if Path("/proc/driver/nvidia/version").exists() and not hidden else "cpu"
+    given = any(DEVICES.glob("nvidia[0-9]*")) or (DEVICES / "dxg").exists()  # dxg: Windows' subsystem for Linux
+    return "cuda" if given and not hidden and not built.endswith("+cpu") else "cpu"
 
 
 def git_state(directory: Path | None = None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
     house.py       are the packages that Python finds ours?
     options.py     the `--gate-*` options, the markers, and the settings that they make
+    naming.py      the stages that `-m` names, and what an expression that names none is told
     collection.py  one item a gate of the stages that `-m` names
     fixtures.py    one session fixture a stage
     progress.py    long work shown on pytest's terminal

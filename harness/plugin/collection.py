@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.plugin.options import PIPELINE, SELECTED, only_stages
+from harness.plugin.naming import only_stages
+from harness.plugin.options import PIPELINE, SELECTED
 
 if TYPE_CHECKING:
     from harness.certificate import Certificate
@@ -132,6 +133,8 @@ def properties(gate: Gate, verdict: Verdict, certificate: Certificate) -> list[t
         "build_error": certificate.cause[1] if certificate.cause and certificate.cause[0] == gate.stage else None,
         "cause": certificate.cause,
         "ungated": certificate.ungated,
+        "gates_digest": certificate.gates,
+        "baselines": dict(certificate.baselines),
         **verdict.encode(),
     }
     shown = [(f"gate.{key}", value) for key, value in row.items() if key not in ("telling", "rows") and value is not None]

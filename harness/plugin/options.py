@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.plugin.house import intruder
+from harness.plugin.naming import RUNS, explain_empty, named_stages
 
 if TYPE_CHECKING:
     from harness.pipeline import Pipeline
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from harness.settings import Settings
 
 STAGES = r"\b(base|expand|stage\d|nightly|release)\b"  # read where the graph itself cannot be imported
-RUNS = ("nightly", "release")  # markers that stand for every stage of the profile
 PIPELINE: pytest.StashKey[Pipeline] = pytest.StashKey()
 SELECTED = pytest.StashKey[tuple[str, ...]]()
 
@@ -81,6 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "release: every stage of the profile; all gates must pass")
     named = named_stages(config)
     if not named or config.option.help or config.option.markers:
+        explain_empty(config)
         return
     from harness import launch, profiles
     from harness.gates import GatesError
@@ -100,41 +100,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[PIPELINE] = pipeline
     config.stash[SELECTED] = selected
     config.pluginmanager.register(Summary(config), "seatrials-summary")
-
-
-def named_stages(config: pytest.Config) -> tuple[str, ...]:
-    """The stages (and `nightly`, `release`) that the -m expression asks for: it holds for an item of that stage, and not for one of none.
-
-    So `-m "not stage2"` is no gate run. A near miss of a name is a usage error, not an empty run.
-    """
-    from _pytest.mark.expression import Expression
-
-    from training.stages import GRAPH
-
-    expression = config.option.markexpr or ""
-    words = re.findall(r"[A-Za-z_]\w*", expression)
-    names = (*GRAPH, *RUNS)
-    known = {line.partition(":")[0].partition("(")[0].strip() for line in config.getini("markers")}
-    for word in words:
-        if word not in (*names, *known, "and", "or", "not") and (close := difflib.get_close_matches(word, names, 1, cutoff=0.7)):
-            raise pytest.UsageError(f"-m {expression}: no stage {word!r}; did you mean {close[0]}? Stages are {', '.join(GRAPH)}")
-    asked = [word for word in dict.fromkeys(words) if word in names]
-    if not asked:
-        return ()
-    try:
-        compiled = Expression.compile(expression)
-    except SyntaxError:
-        return ()  # pytest says it better
-    if compiled.evaluate(lambda name, /, **_: False):
-        return ()
-    return tuple(stage for stage in asked if compiled.evaluate(lambda name, /, stage=stage, **_: name == stage))
-
-
-def only_stages(expression: str) -> bool:
-    """Whether a -m expression is of stages alone, joined by `or`: then files that name no stage need not be imported."""
-    from training.stages import GRAPH
-
-    return all(word in (*GRAPH, *RUNS, "or") for word in re.findall(r"\w+", expression))
 
 
 def _settings(config: pytest.Config, profile: Profile) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -46,6 +45,6 @@ class _TerminalProgress(Progress):
         manager = self._config.pluginmanager
         if self.file is None and (reporter := manager.get_plugin("terminalreporter")):
             self.file = reporter._tw._file
-            self.live = bool(reporter.isatty) and "NO_COLOR" not in os.environ
+            self.live = bool(reporter.isatty)  # NO_COLOR asks for no colours, and a line rewritten in place has none
         capture = manager.get_plugin("capturemanager")
         return capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from harness import baselines, quick
+from harness import baselines, calibration, quick
 from harness.durable import write_json
 from harness.plugin.options import PIPELINE, SELECTED
 from harness.report import words
 from harness.suites import SuiteError
-from harness.surroundings import environment, git_state
+from harness.surroundings import environment, expected_device, git_state
 
 ROW, DEFECT = "seatrials", "seatrials.defect"  # the properties that carry a verdict, and a planted defect's, from item to summary
 INCONCLUSIVE, BUILD_ERROR = 3, 4
@@ -51,8 +51,9 @@ class Summary:
         """Profile, device, store, baseline and plan."""
         pipeline, selected = self.pipeline, self.selected
         settings, profile = pipeline.settings, pipeline.profile
+        device = f"{expected_device()} (auto, " if settings.device == "auto" else f"{settings.device} ("
         lines = [
-            f"seatrials: profile {profile.name}, device {settings.device} ({settings.threads} threads), samples {pipeline.samples}",
+            f"seatrials: profile {profile.name}, device {device}{settings.threads} threads), samples {pipeline.samples}",
             f"  store {_home(settings.store)}, hub {_home(settings.hub) or 'none'}, baseline {pipeline.baseline_name()}",
         ]
         if settings.ungated:
@@ -64,6 +65,7 @@ class Summary:
             lines.append(f"  {name:<8} {planned.action:<6} {planned.why}{minutes}")
         if total := sum(planned.minutes for planned in plan):
             lines.append(f"  about {total:.0f} minutes in all")
+        lines += [f"  {note}" for note in calibration.notes(profile, pipeline.gates)]
         with contextlib.suppress(SuiteError):  # said where the suite is run
             lines += [f"  {line}" for line in [quick.plan_line(profile, pipeline.samples)] if line]
         if self.config.option.gate_dry_run:

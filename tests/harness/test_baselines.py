@@ -31,7 +31,7 @@ from harness.baselines import (
     refuse,
     replace,
 )
-from harness.gates import load_gates
+from harness.gates import gates_digest, load_gates
 from harness.profiles import Profile, StageEntry
 from harness.rows import Rows
 from harness.statistics import compare, score
@@ -162,13 +162,15 @@ def test_a_file_that_is_no_baseline_is_an_error(tmp_path: Path) -> None:
 def test_the_digest_moves_with_either_baseline(tmp_path: Path) -> None:
     """A certificate that names it is derived again when one moves; without any it is empty."""
     profile = profile_in(tmp_path)
-    assert baselines.digest(profile, "base") == ""
+    assert baselines.digests(profile, "base") == {"blessed": "", "release": ""}
     blessed(profile, documents(2.0))
-    first = baselines.digest(profile, "base")
+    first = baselines.digests(profile, "base")
     blessed(profile, documents(2.0), tags=("v1",))
-    second = baselines.digest(profile, "base")
+    second = baselines.digests(profile, "base")
     blessed(profile, documents(1.9))
-    assert len({first, second, baselines.digest(profile, "base"), ""}) == 4
+    third = baselines.digests(profile, "base")
+    assert len({str(found) for found in (first, second, third)}) == 3
+    assert first["release"] == ""
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused
@@ -301,7 +303,7 @@ def test_a_full_disk_leaves_the_old_baseline(tmp_path: Path, monkeypatch: pytest
     """The write fails, the file and its digest stay, the lock is gone."""
     profile = profile_in(tmp_path)
     blessed(profile, documents(2.0))
-    before = baselines.digest(profile, "base")
+    before = baselines.digests(profile, "base")
 
     def full(path: Path, value: object) -> None:
         raise OSError(28, "No space left on device")
@@ -309,7 +311,7 @@ def test_a_full_disk_leaves_the_old_baseline(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(baselines, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
         blessed(profile, documents(1.5))
-    assert baselines.digest(profile, "base") == before
+    assert baselines.digests(profile, "base") == before
     assert not list(path_of(profile, "blessed", "base").parent.glob("*.lock"))
 
 
@@ -347,13 +349,12 @@ def run_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SimpleNames
         lineage=lambda selected: ("base",),
     )
     common = {"stage": "base", "content": "ab" * 32, "rows": str(written), "verdict": "pass", "reason": "fine"}
+    common |= {"gates_digest": gates_digest(profile.gates), "baselines": baselines.digests(profile, "base")}
     return pipeline, {name: {"gate": name, **common} for name in ("base.g.ind", "base.g.tha")}
 
 
 def test_a_run_is_blessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a clean tagged checkout both baselines move, and name the commit and the gates file."""
-    from harness.gates import gates_digest
-
     pipeline, rows = run_in(tmp_path, monkeypatch)
     git(tmp_path / "checkout", "tag", "v1")
     said = bless_run(pipeline, rows, "first", ("base",))
@@ -395,6 +396,31 @@ def test_a_run_is_refused_before_anything_moves(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(BaselineError, match="base: the git tree is dirty"):
         bless_run(pipeline, rows, "x", ("base",))
     assert of(pipeline.profile, "base") == {}
+
+
+@pytest.mark.parametrize("state", ["appeared", "vanished", "changed"])
+def test_a_baseline_that_moved_since_the_verdicts_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    """What the verdicts were held against is in their rows: another's blessing in between is refused, and stays."""
+    pipeline, rows = run_in(tmp_path, monkeypatch)
+    path = path_of(pipeline.profile, "release", "base")
+    if state != "appeared":
+        blessed(pipeline.profile, documents(1.9), tags=("v0",))
+    rows = {name: {**row, "baselines": baselines.digests(pipeline.profile, "base")} for name, row in rows.items()}
+    if state == "vanished":
+        path.unlink()
+    else:
+        blessed(pipeline.profile, documents(1.8), tags=("v1",), seen=rows["base.g.ind"]["baselines"])
+    before = baselines.digests(pipeline.profile, "base")
+    with pytest.raises(BaselineError, match=rf"base\.json {state} while this run judged: somebody else blessed"):
+        bless_run(pipeline, rows, "x", ("base",))
+    assert baselines.digests(pipeline.profile, "base") == before
+
+
+def test_a_gates_file_that_moved_since_the_verdicts_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, rows = run_in(tmp_path, monkeypatch)
+    pipeline.profile.gates.write_text(pipeline.profile.gates.read_text().replace("line = 3.0", "line = 4.0"))
+    with pytest.raises(BaselineError, match="changed while this run judged; run again by the gates of now"):
+        bless_run(pipeline, rows, "x", ("base",))
 
 
 def test_outside_a_checkout_nothing_is_blessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

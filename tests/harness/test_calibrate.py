@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from harness import profiles
 from harness.calibrate import SEED_STEP, Finding, reseeded, save, table
+from harness.calibration import path_of
 from harness.gates import Gate, GatesError, load_gates
-from harness.gates_file import calibration_path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "tests/plugin/toy_profile.py"
@@ -71,7 +71,7 @@ def test_what_is_saved_is_what_the_gates_file_is_checked_against(tmp_path: Path)
     gates = tmp_path / "gates" / "toy.toml"
     gates.write_text((TOY.parent / "toy_gates.toml").read_text())
     profile = dataclasses.replace(profiles.load(str(TOY)), gates=gates)
-    assert save(profile, [finding(-0.9, -1.0, -1.1)]) == calibration_path(gates)
+    assert save(profile, [finding(-0.9, -1.0, -1.1)]) == path_of(gates)
     measured = next(gate for gate in load_gates(gates, profile) if gate.name == "stage1.learns.ind").calibrated
     assert measured is not None
     assert measured.seeds == 3

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import record as records
+from harness import surroundings
 from harness.record import Damaged, FileEntry, Parent, Record, changes, content_digest, differences, fingerprint, load_record, parse_record
 from harness.store import Store, StoreError
 from harness.surroundings import environment, git_state
@@ -236,6 +237,30 @@ def test_tokenizer_digest_moves_with_the_tokenizer_alone(tmp_path: Path) -> None
     assert one.tokenizer_digest == two.tokenizer_digest
     files = {**one.files, "tokenizer.json": FileEntry(sha256="0" * 64, bytes=1)}
     assert dataclasses.replace(one, files=files).tokenizer_digest != one.tokenizer_digest
+
+
+@pytest.mark.parametrize(
+    ("files", "torch", "visible", "expected"),
+    [
+        ((), "2.13.0", None, "cpu"),
+        (("nvidia0", "nvidiactl"), "2.13.0", None, "cuda"),
+        (("nvidiactl",), "2.13.0", None, "cpu"),  # the driver is there, no card is given
+        (("nvidia1",), "2.13.0+cpu", None, "cpu"),
+        (("nvidia1",), "2.13.0+cu130", "", "cpu"),
+        (("dxg",), "2.13.0+cu130", "0", "cuda"),
+    ],
+)
+def test_the_device_is_told_without_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...], torch: str, visible: str | None, expected: str
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(surroundings, "DEVICES", tmp_path)
+    monkeypatch.setattr(surroundings.importlib.metadata, "version", lambda name: torch)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert surroundings.expected_device() == expected
 
 
 def test_the_environment_is_told_without_torch() -> None:

@@ -54,3 +54,14 @@ def test_a_terminal_shows_one_line_that_is_rewritten(toy: Run, tmp_path: Path) -
     assert all(len(piece) < 120 for piece in live)
     assert re.search(r"loss \d+\.\d{3}  [\d,]+ tokens/s", " ".join(live))
     assert "gates: 4 pass" in said
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}])
+def test_no_color_takes_the_colours_and_leaves_the_live_line(toy: Run, tmp_path: Path, environment: dict[str, str]) -> None:
+    """On a terminal: a pipe has neither, whatever NO_COLOR says."""
+    forget(tmp_path / ".seatrials", "stage1")
+    code, said = on_a_terminal(tmp_path, ["-m", "stage1", f"--gate-profile={TOY}"], **environment)
+    assert code == 0, said
+    assert [piece for piece in said.split("\r") if piece.startswith("stage1")], said
+    coloured = re.findall(r"\x1b\[[0-9;]*m", said)
+    assert bool(coloured) is not bool(environment), coloured[:3]

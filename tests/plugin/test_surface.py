@@ -46,7 +46,7 @@ def test_the_stage_certifies_its_ancestors_and_the_table_says_so(toy: Run) -> No
         assert gate in result.stdout
     assert re.search(r"gate +value +line +against .* n +detectable +verdict", result.stdout)
     assert "gates: 4 pass" in result.stdout
-    assert "seatrials: profile toy" in result.stdout
+    assert re.search(r"seatrials: profile toy, device (cpu|cuda) \(auto, \d+ threads\)", result.stdout)
     assert re.search(r"base +reuse", result.stdout)
 
 
@@ -127,9 +127,9 @@ def test_without_a_terminal_the_exit_code_still_speaks(toy: Run, tmp_path: Path)
     assert toy("-m", "stage1", "-p", "no:terminal", environment={"TOY_GATES": str(gates)}).returncode == 1
 
 
-@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}])
-def test_a_pipe_gets_no_control_characters(toy: Run, environment: dict[str, str]) -> None:
-    result = toy("-m", "stage1", environment=environment)
+def test_a_pipe_gets_no_control_characters(toy: Run) -> None:
+    """With NO_COLOR on a terminal: `test_live_line.py`."""
+    result = toy("-m", "stage1")
     assert "\x1b" not in result.stdout
     assert "\r" not in result.stdout
 
@@ -285,6 +285,49 @@ def test_a_wrong_option_is_one_clear_usage_error(toy: Run, arguments: list[str],
     text = result.stdout + result.stderr
     assert said in text
     assert "Traceback" not in text
+
+
+STAGES = "profile nano has base, expand, stage1, stage2 (or nightly and release, for all of them)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["-m", "sft1"], 4, f"ERROR: -m sft1: sft1 is neither a registered marker nor a stage; {STAGES}"),
+        (["-m", "dpo_on or prune", "--collect-only"], 4, f"dpo_on is neither a registered marker nor a stage; {STAGES}"),
+        (["-m", "stgae2"], 4, f"stgae2 is neither a registered marker nor a stage; did you mean stage2? {STAGES}"),
+        (["-m", "theirs"], 5, f"-m theirs: theirs is neither a registered marker nor a stage; {STAGES}"),
+        (["-m", "sft1", "-n", "2"], 4, "sft1 is neither"),
+        (["-m", "sft1", "-p", "no:terminal"], 4, "ERROR: -m sft1: sft1 is neither"),
+        (["-m", "dpo_on", "--gate-report", "r.html"], 4, f"dpo_on is neither a registered marker nor a stage; {STAGES}"),
+        (["-m", "stage1 or sft1"], 4, f"sft1 is neither a registered marker nor a stage; {STAGES}"),
+        (
+            ["--gate-profile=nano"],
+            4,
+            f"--gate-profile needs a stage, as in `pytest -m stage1 --gate-profile ...`, and there is no -m: {STAGES}",
+        ),
+        (["-m", "not stage2", "--gate-dry-run"], 4, f"-m not stage2 names none: {STAGES}"),
+        (["-m", "theirs", "--gate-bless"], 4, f"-m theirs names none: {STAGES}"),
+    ],
+)
+def test_a_run_that_names_no_stage_is_told_which_there_are(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    """Never a silent `no tests ran`: it would look like a gate run that had nothing to say."""
+    result = run_pytest(tmp_path, arguments)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert said in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(("marker", "addopts"), [("sft1", ""), ("bases", "addopts = --gate-profile=smol")])
+def test_a_run_of_other_tests_by_a_marker_like_a_stage_is_left_alone(tmp_path: Path, marker: str, addopts: str) -> None:
+    """Somebody else's marker, unregistered, may be called like a stage to come, or nearly like one of ours."""
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{addopts}\n")
+    (tmp_path / "test_theirs.py").write_text(f"import pytest\n\n@pytest.mark.{marker}\ndef test_theirs():\n    pass\n")
+    result = run_pytest(tmp_path, ["-m", marker])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 passed" in result.stdout
+    assert "neither" not in result.stdout
+    assert run_pytest(tmp_path, []).returncode == 0
 
 
 def test_an_unknown_profile_names_the_ones_that_exist(tmp_path: Path) -> None:
