@@ -29,7 +29,7 @@ from training.stages import GRAPH
 WIDTH = 138
 LABEL = 12  # columns of the labels under a stage
 TIE = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line; printed as a space
-KINDS = ("local", "torchrun", "slurm")
+NODE = 8  # GPUs of a node, for the command that is shown
 GPUS_NAMED = 64  # assumed where stages cost days
 HEADINGS = ("stage", "parent", "parameters", "tokens", "steps", "FLOPs", "GPU-hours", "wall time", "GPU memory", "checkpoint", "to build")
 
@@ -61,7 +61,7 @@ def render(
         lines = [f"{stage}: {GRAPH[stage].purpose} (paper {GRAPH[stage].paper})"]
         for label, text in _details(profile, stage, costs[stage], gpus, hardware):
             lines += _labelled(label, text)
-        lines += [_command(label, text) for label, text in _commands(profile, stage, launcher, store)]
+        lines += [_command(label, text) for label, text in _commands(profile, stage, launcher, store, gpus)]
         lines += _labelled("judged by", _suites(profile, stage))
         lines += _labelled("gates", _gates([gate.name.partition(".")[2] for gate in gates_of(gates, stage)]))
         blocks.append("\n".join(lines))
@@ -90,7 +90,7 @@ def _header(profile: Profile, order: Sequence[str], gpus: int, hardware: Hardwar
     lines += _labelled(
         "assumed",
         f"{_count(gpus, hardware.name)} of {_bytes(hardware.memory)}, {hardware.utilisation:.0%} of {hardware.flops / 1e12:,.0f} TFLOP/s "
-        f"(bfloat16); {documents}; one row a pass, each block's activations computed twice; "
+        f"(bfloat16); {documents}; each layer's activations computed twice; "
         f"change them with `python -m harness.dryrun {profile.name} {order[-1]} --help`",
     )
     if text := _text(profile, order):
@@ -183,11 +183,12 @@ def _details(profile: Profile, stage: str, of: Cost | str, gpus: int, hardware: 
             else f"NOT a divisor of the batch of {recipe.batch:,}"
         )
         if gpus > 1:
-            said.append(("memory", f"split over {_count(gpus, 'GPU')} (FSDP), {each}: {_memory(of.sharded, hardware)}"))
-        said.append(
-            ("memory" if gpus == 1 else "", f"the whole model on every GPU, as `training.run` holds it: {_memory(of.whole, hardware)}")
-        )
-        said.append(("", f"token ids, as the reader of every process holds them: {_bytes(of.token_bytes)} of host memory"))
+            how = f"split over {_count(gpus, 'GPU')} (FSDP), {each}, {of.rows} a pass"
+            said.append(("memory", f"{how}: {_memory(of.sharded, hardware)}"))
+        other = "" if gpus == 1 else " (sharding `whole`)"
+        said.append(("memory" if gpus == 1 else "", f"the whole model on every GPU{other}: {_memory(of.whole, hardware)}"))
+        loaded = f"; the whole model in float32 while it is loaded, {_bytes(4 * of.shape.parameters)}"
+        said.append(("", f"host memory of every process: token ids, as its reader holds them, {_bytes(of.token_bytes)}{loaded}"))
     stored = {2: "bfloat16", 4: "float32"}[of.element]
     disk = f"checkpoint {_bytes(of.checkpoint_bytes)} in {stored}"
     if of.resume_bytes:
@@ -230,14 +231,18 @@ def _mixture(recipe: FromScratch | ContinuePretraining) -> str:
     return ", ".join(f"{name} {_tokens(tokens)} ({100 * tokens / whole:.2g}%)".replace(" ", TIE) for name, tokens in groups.items())
 
 
-def _commands(profile: Profile, stage: str, launcher: str, store: Path | str) -> list[tuple[str, str]]:
+def _commands(profile: Profile, stage: str, launcher: str, store: Path | str, gpus: int) -> list[tuple[str, str]]:
+    """How it is asked for, and the command of every launcher; `torchrun` is one machine, `slurm` as many as the GPUs need."""
     named = profile.build == "named"
     order = Path(store) / ".building" / f"FP12-{stage}" / "order.json"
     start = f"pytest -m {stage}" + (f" --gate-profile {profile.name}" if profile.name != "nano" else "")
     start += f" --gate-build {stage} --gate-detach" if named else ""
     start += f" --gate-launcher {shlex.quote(launcher)}" if launcher != "local" else ""
     said = [("ask", start)]
-    for kind in dict.fromkeys((*KINDS, launcher)):
+    slurm = f"slurm:{gpus // NODE}x{NODE}" if gpus % NODE == 0 else f"slurm:1x{gpus}" if gpus < NODE else "slurm"
+    own_kind = launcher.partition(":")[0]
+    shown = [launcher if kind.partition(":")[0] == own_kind else kind for kind in ("local", "torchrun", slurm)]
+    for kind in dict.fromkeys((*shown, launcher)):
         words = Launcher.parse(kind).command("training.run", order)
         words = ["python" if word == sys.executable else word for word in words]
         said.append((f"{'*' if kind == launcher else ' '} {kind.partition(':')[0]}", shlex.join(words)))

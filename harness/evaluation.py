@@ -16,12 +16,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import quick
 from harness.answers import Journal
+from harness.evaluation_ranks import Ranks
 from harness.suites import Measure, Row, Sample, Suite, SuiteContext, SuiteError, SuiteSpec, load, void
 from training.recipe import decode
 
@@ -55,6 +56,7 @@ class Order:
     threads: int = 0
     backend: str = "hf"
     backend_version: str = ""  # a replay of answers that an earlier version of the libraries gave
+    hf_version: str = ""  # the same, of the suites that hf answers whatever `backend` is
     batch_tokens: int = 0
     concurrency: int = 0  # requests under way at once where the backend is a server; 0 leaves it to the backend
     offline_answers: bool = False
@@ -86,6 +88,7 @@ class Order:
 def run(order: Mapping[str, Any] | Order, progress: Progress | None = None) -> dict[str, Any]:
     """Run an order; writes OUTPUT/SUITE.parquet and OUTPUT/summary.json, returns the summary (suite -> facts).
 
+    Of several processes (evaluation_ranks.py) each answers its share, and rank 0 goes on with all answers; the others return an empty summary.
     Raises EvaluationError, SuiteError, BackendError, AnswerError or ModelError, each with a message for a person.
     """
     told = order if isinstance(order, Order) else Order.parse(order)
@@ -98,13 +101,62 @@ def run(order: Mapping[str, Any] | Order, progress: Progress | None = None) -> d
             raise EvaluationError(f"suite {name} compares with its {spec.reference}, and the order names no reference checkpoint")
     say(phase="starting", step=0, steps=len(suites))
     told.output.mkdir(parents=True, exist_ok=True)
+    ranks = Ranks.of(os.environ)
+    if ranks.size > 1 and not told.offline_answers:
+        if told.backend == "vllm":
+            raise EvaluationError(f"vllm starts the processes it needs itself; evaluate with one, not {ranks.size} (no torchrun around it)")
+        _answer_share(told, ranks, say)
+    if ranks.rank:
+        return {}
     summary: dict[str, Any] = {}
     with Journal(told.store, told.model_digest) as journal:
-        subject = _subject(told, journal)
-        for name, suite in suites.items():
-            summary[name] = _run_suite(name, suite, subject, told, say)
+        for backend, version, names in _by_backend(told, suites):
+            subject = _subject(dataclasses.replace(told, backend=backend, backend_version=version), journal)
+            for name in names:
+                summary[name] = _run_suite(name, suites[name], subject, told, say)
+            del subject  # and its model, before another is loaded
     _write(told.output / "summary.json", json.dumps(summary, indent=1, sort_keys=True).encode())
     return summary
+
+
+def _answer_share(told: Order, ranks: Ranks, say: Progress) -> None:
+    """Bring this rank's share of the answers into the journal; rank 0 then waits for the others."""
+    suites = {
+        name: load(spec, name, told.profile_dir) for name, spec in told.suites.items()
+    }  # of its own: a suite counts what it leaves out
+    if told.device != "cpu":
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.set_device(ranks.local)
+
+    def alive(done: int, total: int, tokens: int) -> None:
+        ranks.say(told.output)
+        say(phase=f"answers, {ranks.size} processes", step=done, steps=total, tokens=tokens)
+
+    ranks.say(told.output)
+    try:
+        with Journal(told.store, told.model_digest) as journal:
+            for backend, version, names in _by_backend(told, suites):
+                subject = _subject(dataclasses.replace(told, backend=backend, backend_version=version), journal)
+                for name in names:
+                    rendered = [subject.renderer.sample(sample) for sample in _samples(name, suites[name], subject, told)]
+                    subject.answer([request for requests in ranks.share(rendered) for request in requests], alive)
+                del subject
+    finally:
+        ranks.say(told.output, "ended")
+    if ranks.rank == 0 and (dead := ranks.wait(told.output)):
+        print(f"ranks {', '.join(map(str, dead))} are silent; what they left is answered here", file=sys.stderr)
+
+
+def _by_backend(told: Order, suites: Mapping[str, Suite]) -> Iterator[tuple[str, str, list[str]]]:
+    """(backend, version in a replay, suites): first those that need hf (`needs_backend`), whose model is gone before another takes the GPU."""
+    bound = [name for name, suite in suites.items() if getattr(suite, "needs_backend", told.backend) != told.backend]
+    if bound:
+        print(f"answered by hf, not {told.backend}, which cannot: {', '.join(bound)}", file=sys.stderr)
+        yield "hf", told.hf_version, bound
+    if rest := [name for name in suites if name not in bound]:
+        yield told.backend, told.backend_version, rest
 
 
 def _subject(told: Order, journal: Journal) -> Any:
@@ -132,11 +184,8 @@ def _subject(told: Order, journal: Journal) -> Any:
     )
 
 
-def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress) -> dict[str, Any]:
-    from harness.backends.subject import MissingAnswers
-
-    begun = time.monotonic()
-    say(phase=name, step=0, steps=0)
+def _samples(name: str, suite: Suite, subject: Any, told: Order) -> Sequence[Sample]:
+    """The suite's samples, checked. Raises SuiteError."""
     measure = Measure(
         tokens=subject.renderer.tokens,
         tokenizer=told.tokenizer_digest,
@@ -153,6 +202,15 @@ def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress
     samples = _checked(name, suite, list(suite.samples(context)))
     if told.committed and told.samples == "quick":
         quick.hold(Path(told.committed), name, (sample.sample for sample in samples))
+    return samples
+
+
+def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress) -> dict[str, Any]:
+    from harness.backends.subject import MissingAnswers
+
+    begun = time.monotonic()
+    say(phase=name, step=0, steps=0)
+    samples = _samples(name, suite, subject, told)
     rendered = [subject.renderer.sample(sample) for sample in samples]
     flat = [request for requests in rendered for request in requests]
     owners = [sample for sample, requests in zip(samples, rendered, strict=True) for _ in requests]
@@ -302,6 +360,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = json.loads(Path(path).read_text(encoding="utf-8"))
     output = Path(data.get("output", Path(path).parent))
     output.mkdir(parents=True, exist_ok=True)
+    if rank := Ranks.of(os.environ).rank:
+        return _helper(data, rank)
     (output / "error.json").unlink(missing_ok=True)
     try:
         run(data, _ProgressFile(output / "progress.jsonl"))
@@ -313,6 +373,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         _write(output / "error.json", json.dumps({"type": type(error).__name__, "message": str(error)}).encode())
         return 1
+    return 0
+
+
+def _helper(data: Mapping[str, Any], rank: int) -> int:
+    """A rank other than 0. Where it fails it leaves its share to rank 0, whose word is heard: torchrun would stop them all."""
+    try:
+        run(data)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        print(f"rank {rank} ends early, rank 0 goes on: {type(error).__name__}: {error}", file=sys.stderr)
     return 0
 
 

@@ -275,6 +275,8 @@ def _run(given: argparse.Namespace, progress: Progress) -> None:
     )
     summary = evaluation.run(order, lambda **event: progress.show(checkpoint.name, event))
     progress.clear()
+    if not summary:  # a rank other than 0: the table is rank 0's to print
+        return
     found: list[Line] = []
     for name, spec in chosen.items():
         suite = load(spec, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,20 @@ def code_digest() -> str:
             if path.suffix in (".py", ".toml", ".yaml") and "_goldens" not in path.parts:
                 state.update(f"{path.relative_to(home)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return state.hexdigest()
+
+
+def kind_of(backend: str) -> str:
+    """The name that answers of a backend are filed under: hf, vllm or server."""
+    return "server" if "://" in backend else backend
+
+
+def answered_by(rows: Path) -> dict[str, str]:
+    """Backend -> the version that the answers behind a directory of rows are filed under; empty where its summary is gone."""
+    try:
+        summary = json.loads((rows / "summary.json").read_text(encoding="utf-8"))
+        return {entry["facts"]["backend"]: entry["facts"]["backend_version"] for entry in summary.values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _data(options: Mapping[str, Any], directory: Path, hub: Path | None, cache: Path | None) -> list[str]:

@@ -2,12 +2,22 @@
 
 A launcher is a way to run `python -m MODULE ORDER`; what the child does is in the order alone. Children never inherit a terminal;
 their output goes to a log beside the order, their progress to `progress.jsonl`.
+
+    local                  one process here
+    torchrun[:GPUS]        a process a GPU of this machine (default: all that it shows)
+    slurm[:NODES[xGPUS]]   srun starts one torchrun a node, which meet at the first; NODES defaults to the allocation's (SLURM_JOB_NUM_NODES),
+                           else 1, GPUS to all that a node shows. What else srun is to ask for (partition, account, time) it reads
+                           from its own variables: SLURM_PARTITION, SLURM_ACCOUNT, SLURM_TIMELIMIT, SLURM_GPUS_PER_NODE
+    command:TEMPLATE       the user's own, with {module} and {order}
+
+An evaluation takes the GPUs of one node; what is one process (`alone`: the overlap check, an evaluation by vLLM or a server) one task.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,7 +26,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-LAUNCHERS = ("local", "torchrun", "slurm", "command:...")
+LAUNCHERS = ("local", "torchrun[:GPUS]", "slurm[:NODES[xGPUS]]", "command:...")
+TORCHRUN = re.compile(r"torchrun(?::(?P<gpus>[1-9]\d*))?")
+SLURM = re.compile(r"slurm(?::(?P<nodes>[1-9]\d*)(?:x(?P<gpus>[1-9]\d*))?)?")
+# Said by the shell of each node, as only there the step's nodes are known; a port of its own for each step of a job.
+MEETING = (
+    'exec "$0" -m torch.distributed.run --rdzv-backend=c10d --rdzv-id="$SLURM_JOB_ID.$SLURM_STEP_ID" '
+    '--rdzv-endpoint="$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1):$((20000 + (SLURM_JOB_ID * 7 + SLURM_STEP_ID) % 20000))" "$@"'
+)
 POLL = 0.2
 
 
@@ -26,10 +43,16 @@ class LaunchError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Launcher:
-    """A parsed `--gate-launcher`: `kind`, and for `command:TEMPLATE` the template, in which {module} and {order} are replaced."""
+    """A parsed `--gate-launcher`: `kind`, and for `command:TEMPLATE` the template, in which {module} and {order} are replaced.
+
+    `nodes` is 0 where the allocation decides, `gpus` (a node) 0 where the node does.
+    """
 
     kind: str
     template: str = ""
+    nodes: int = 0
+    gpus: int = 0
+    alone: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Launcher:
@@ -39,19 +62,34 @@ class Launcher:
             if "{order}" not in template:
                 raise LaunchError(f"--gate-launcher {text!r}: the command must contain {{order}}, the path of the order file")
             return cls(kind=kind, template=template)
-        if text in ("local", "torchrun", "slurm"):
+        if text == "local":
             return cls(kind=text)
+        for shape in (TORCHRUN, SLURM):
+            if found := shape.fullmatch(text):
+                sizes = {name: int(size or 0) for name, size in found.groupdict().items()}
+                return cls(kind=kind, **sizes)
         raise LaunchError(f"--gate-launcher {text!r}: use one of {', '.join(LAUNCHERS)}")
 
     def command(self, module: str, order: Path) -> list[str]:
         """The command line that runs `module` on `order`."""
         child = ["-m", module, *(["--order"] if module == "harness.evaluation" else []), str(order)]
-        if self.kind == "local":
+        if self.kind == "local" or (self.kind == "torchrun" and self.alone):
             return [sys.executable, *child]
+        processes = f"--nproc-per-node={self.gpus or 'gpu'}"
+        one_node = [sys.executable, "-m", "torch.distributed.run", "--standalone", processes, *child]
         if self.kind == "torchrun":
-            return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=gpu", *child]
+            return one_node
         if self.kind == "slurm":
-            return ["srun", f"--job-name=seatrials-{order.parent.name}", sys.executable, *child]
+            nodes = 1 if module != "training.run" else self.nodes or int(os.environ.get("SLURM_JOB_NUM_NODES") or 1)
+            # One task a node, free to use all its CPUs: torchrun starts the processes.
+            srun = ["srun", f"--nodes={nodes}", "--ntasks-per-node=1", "--cpu-bind=none"]
+            srun += [f"--gpus-per-node={self.gpus}"] if self.gpus else []
+            srun.append(f"--job-name=seatrials-{order.parent.name}")
+            if self.alone:
+                return [*srun, sys.executable, *child]
+            if module != "training.run":
+                return [*srun, *one_node]
+            return [*srun, "bash", "-c", MEETING, sys.executable, f"--nnodes={nodes}", processes, *child]
         return [part.replace("{module}", module).replace("{order}", str(order)) for part in shlex.split(self.template)]
 
 

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from harness import baselines, children, evidence, launch, quick
 from harness.certificate import Certificate, find_certificate, save_certificate
@@ -62,6 +63,7 @@ class Pipeline:
         self._replayed = Replay.read(settings.replay) if settings.replay else None
         if self._replayed is not None:
             self.samples = self._replayed.samples
+            self.settings = dataclasses.replace(self.settings, backend=self._replayed.backend)
             if self._replayed.profile != self.profile.name:
                 raise GatesError(f"--gate-replay {settings.replay}: a run of the profile {self._replayed.profile}; give --gate-profile")
         self._certificates: dict[str, Certificate] = {}
@@ -297,6 +299,8 @@ class Pipeline:
                 "baselines": dict(seen),
                 "suites": self._suites_digest(),
                 "samples": self.samples,
+                "backend": self.settings.backend,
+                "attention": self._attention(),
                 "ungated": self.settings.ungated,
                 "code": evidence.code_digest(),
             }
@@ -313,9 +317,9 @@ class Pipeline:
             self.store, self.profile.name, stage, self._certificate_key(stage, artifact, baselines.digests(self.profile, stage))
         )
 
-    def stages_of_record(self, stages: tuple[str, ...]) -> dict[str, dict[str, str | None]]:
+    def stages_of_record(self, stages: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """What a run's record says of each stage that has a checkpoint, gates or none, selected or not: enough to replay it."""
-        found: dict[str, dict[str, str | None]] = {}
+        found: dict[str, dict[str, Any]] = {}
         for stage in self.lineage(stages):
             try:
                 artifact = self.find(stage)
@@ -324,16 +328,22 @@ class Pipeline:
             if artifact is not None:
                 certificate = self._certificates.get(stage) or self._stored_certificate(stage, artifact)
                 rows = certificate.rows.get(stage) if certificate else None
-                found[stage] = {"fingerprint": artifact.record.fingerprint, "content": artifact.record.content, "rows": rows}
+                record = artifact.record
+                answered = evidence.answered_by(Path(rows)) if rows else {}
+                found[stage] = {"fingerprint": record.fingerprint, "content": record.content, "rows": rows, "answered_by": answered}
         return found
 
     def backend_version(self) -> str:
-        """What the answers of this run are filed under: the libraries that gave them."""
+        """What answers of `hf` are filed under in this run; what another backend's are, stands with each stage (`answered_by`)."""
         if self._replayed is not None:
-            return self._replayed.backend_version
+            return next((found["hf"] for found in self._replayed.versions.values() if "hf" in found), "")
         from harness.backends import hf
 
         return hf.version()
+
+    def _attention(self) -> str:
+        """Evaluation reads shared beginnings once, which sdpa and eager can; what the profile trains with is another matter."""
+        return "eager" if self.profile.attention == "eager" else "sdpa"
 
     # ---------------------------------------------------------------------------------------------------------- orders
 
@@ -348,7 +358,9 @@ class Pipeline:
             for name, spec in self.profile.suites.items()
             if (not spec.stages or stage in spec.stages) and (parents or not spec.reference)
         }
-        output = self.store.root / "rows" / f"{artifact.record.content[:12]}-{self._suites_digest()[:8]}-{self.samples}"
+        backend, versions = self.settings.backend_of(stage), self._replayed.versions.get(stage, {}) if self._replayed else {}
+        other = "" if backend == "hf" else f"-{digest(backend)[:8]}"
+        output = self.store.root / "rows" / f"{artifact.record.content[:12]}-{self._suites_digest()[:8]}{other}-{self.samples}"
         order = {
             "schema": 1,
             "checkpoint": str(self.store.open(artifact)),
@@ -365,14 +377,17 @@ class Pipeline:
             "store": str(self.store.root),
             "output": str(output),
             "dtype": self.profile.dtype,
+            "attention": self._attention(),
+            "backend": backend,
             "device": self.settings.device,
             "threads": self.settings.threads,
             "offline_answers": self._replayed is not None,
-            "backend_version": self._replayed.backend_version if self._replayed else "",
+            "backend_version": versions.get(evidence.kind_of(backend), ""),
+            "hf_version": versions.get("hf", ""),
         }
         title = f"{stage}: evaluation"
         with self.store.lease(f"rows-{output.name}", waiting=self._waiting(title)) as lease:
-            process = children.start("harness.evaluation", output, order, self._launcher(one_process=True))
+            process = children.start("harness.evaluation", output, order, self._launcher(alone=backend != "hf"))
             lease.shared_with(process.pid, output / "progress.jsonl")
             seconds = children.watch(title, process, output, self.progress)
         self.progress.say(f"{title} done in {seconds:.0f} s")
@@ -428,6 +443,8 @@ class Pipeline:
                 "threads": self.settings.threads,
                 "device": self.settings.device,
                 "save_every_seconds": SAVE_EVERY,
+                "attention": self.profile.attention,
+                "sharding": self.profile.sharding,
             }
             process = children.start("training.run", workdir, order, self._launcher(), detach=self.settings.detach)
             lease.shared_with(process.pid, workdir / "progress.jsonl")
@@ -469,13 +486,12 @@ class Pipeline:
         title = f"{stage}: overlap check"
         with self.store.lease(f"overlap-{directory.name}", waiting=self._waiting(title)):
             if not (directory / "overlap.json").is_file():
-                process = children.start("harness.overlap", directory, order, self._launcher(one_process=True))
+                process = children.start("harness.overlap", directory, order, self._launcher(alone=True))
                 children.watch(title, process, directory, self.progress)
 
-    def _launcher(self, one_process: bool = False) -> launch.Launcher:
-        """The run's launcher; what is one process (evaluation, overlap check) takes it where it names another machine, else runs here."""
-        launcher = launch.Launcher.parse(self.settings.launcher)
-        return launch.Launcher.parse("local") if one_process and launcher.kind == "torchrun" else launcher
+    def _launcher(self, alone: bool = False) -> launch.Launcher:
+        """The run's launcher, or the same for what is one process."""
+        return dataclasses.replace(launch.Launcher.parse(self.settings.launcher), alone=alone)
 
     def _waiting(self, title: str) -> Callable[[str], None]:
         return lambda who: self.progress.show(title, {"phase": f"waiting for {who}"})

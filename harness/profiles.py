@@ -66,6 +66,10 @@ class Profile:
     overlap: float = 0.5  # share of an evaluation text's windows that training text may hold (`harness/overlap.py`)
     overlap_window: int = 50  # bytes of such a window
     dtype: str = "float32"  # of evaluation, for every stage alike: scores of two dtypes are never compared
+    # How stages are trained; runtime, no part of any identity. auto: packed on a CPU, flash or flex on CUDA; split over GPUs where there
+    # are several (training/pretraining/attention.py, sharding.py).
+    attention: str = "auto"
+    sharding: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse stages outside the graph, unknown parents, and a stage that adds a language the profile does not have."""

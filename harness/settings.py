@@ -46,6 +46,21 @@ class Settings:
     calibrated: bool = True  # whether the gates take what calibration measured
     threads: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
     device: str = "auto"
+    backend: str = "hf"  # who answers the suites: hf, vllm, or a server's URL in which {stage} names the model
+
+    def __post_init__(self) -> None:
+        """Refuse a server that would answer for several checkpoints under one name. Raises GatesError."""
+        if self.backend not in ("hf", "vllm") and "://" not in self.backend:
+            raise GatesError(f"--gate-backend {self.backend!r}: use hf, vllm, or the URL of an OpenAI-compatible server")
+        if "://" in self.backend and "{stage}" not in self.backend:
+            raise GatesError(
+                f"--gate-backend {self.backend}: a stage is judged beside others, and one model cannot answer for them all. Serve each "
+                "under its name and write {stage} where it stands, such as http://host:8000/v1#{stage}"
+            )
+
+    def backend_of(self, stage: str) -> str:
+        """The backend that answers for a stage's checkpoint."""
+        return self.backend.replace("{stage}", stage)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +89,8 @@ class Replay:
 
     profile: str
     samples: str
-    backend_version: str
+    backend: str
+    versions: Mapping[str, Mapping[str, str]]  # stage -> backend -> the version that its answers are filed under
     stages: Mapping[str, str]  # stage -> fingerprint
 
     @classmethod
@@ -83,6 +99,8 @@ class Replay:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             stages = {stage: entry["fingerprint"] for stage, entry in data["stages"].items()}
-            return cls(profile=data["profile_name"], samples=data["samples"], backend_version=data["backend_version"], stages=stages)
+            versions = {stage: entry.get("answered_by") or {"hf": data["backend_version"]} for stage, entry in data["stages"].items()}
+            backend = data.get("backend", "hf")
+            return cls(profile=data["profile_name"], samples=data["samples"], backend=backend, versions=versions, stages=stages)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise GatesError(f"--gate-replay {path}: not a run record ({error}); they lie in the store's runs/ directory") from error

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from training.pretraining.loop import PASS_TOKENS
 from training.recipe import ContinuePretraining, ExpandBlocks, FromScratch, HubText, ImportCheckpoint, Portion, Recipe, TextFiles
 
 SNAPSHOTS = 3  # resume states on disk at most: two kept (`training/pretraining/resume.py`) while a third is written
@@ -264,26 +265,29 @@ class Memory:
 
 
 def memory(of: Shape, shards: int, sequence: int, rows: int = 1, *, train: str = "all", precision: str = "bfloat16") -> Memory:
-    """Estimate a GPU's memory with weights, gradients and AdamW's moments in float32, split over `shards` GPUs (FSDP; 1: whole).
+    """Estimate a GPU's memory as `training/pretraining/loop.py` needs it, split over `shards` GPUs (FSDP; 1: whole on it).
 
-    Each block's activations are computed again in the backward pass (its input is kept), `rows` rows of `sequence` tokens at a time.
-    `working`: with bfloat16, the gathered copies of the largest unit and the one fetched ahead, with its gradient; whole, all weights.
+    Weights, gradients and AdamW's moments are float32. Each layer is computed again in the backward pass (its input is kept, in float32),
+    `rows` rows of `sequence` tokens at a time. `working`, whole: with bfloat16 the copies that autocast keeps. Split: embedding, norm and
+    head, gathered with their gradient as long as a pass runs; a layer, the one fetched ahead, a gradient, and its bfloat16 copy. In both
+    the loss's copy of the head and its gradient.
     """
     if shards < 1 or sequence < 1 or rows < 1:
         raise CostError(f"shards, sequence and rows must be positive, not {shards}, {sequence} and {rows}")
-    trained, width = of.trained(train), 2 if precision == "bfloat16" else 4
-    largest = max(of.embedding, of.layer_parameters)
-    working = (2 * width + 4) * largest if shards > 1 else (width * of.parameters if precision == "bfloat16" else 0)
-    # Of one block, a token: inputs and outputs of two norms; q, k, v, the rotated q and k, the attention's output; gate, up, their product
-    # and the activation between.
-    block = 4 * of.hidden + 3 * of.queries + 3 * of.keys + 4 * of.intermediate
+    trained, width, half = of.trained(train), 2 if precision == "bfloat16" else 4, precision == "bfloat16"
+    outside = of.embedding * (1 if of.tied else 2) + of.hidden
+    working = 8 * outside + (12 + 2 * half) * of.layer_parameters if shards > 1 else 2 * half * of.parameters
+    working += (4 + 2 * half) * of.embedding
+    # Of one layer, a token: inputs and outputs of two norms in float32; q, k, v, the rotated q and k, the attention's output; gate, up, their
+    # product and the activation between.
+    layer = 4 * 4 * of.hidden + width * (3 * of.queries + 3 * of.keys + 4 * of.intermediate)
     tokens = sequence * rows
     return Memory(
         weights=4 * of.parameters / shards,
         gradients=4 * trained / shards,
         optimiser=8 * trained / shards,
         working=working,
-        activations=width * tokens * (of.hidden * of.layers + block) + min(LOGITS_BYTES, 8 * tokens * of.vocabulary),
+        activations=tokens * (4 * of.hidden * of.layers + layer) + min(LOGITS_BYTES, 8 * tokens * of.vocabulary),
     )
 
 
@@ -303,6 +307,7 @@ class Cost:
     resume_bytes: float = 0.0  # at most, while building
     text_bytes: float = 0.0  # of a user's or the Hub's text, about
     token_bytes: float = 0.0  # token ids in the memory of each process
+    rows: int = 0  # of a pass, on a GPU
     element: int  # bytes of a stored weight
     sharded: Memory | None = None
     whole: Memory | None = None
@@ -339,6 +344,7 @@ def cost(
     trained = steps * recipe.sequence * recipe.batch  # a last step is a whole one
     flops = trained * training_flops(made, attended(row_of(recipe.sequence, document)), train)
     sizes = {"train": train, "precision": recipe.precision}
+    rows = max(1, min(recipe.batch // gpus, PASS_TOKENS["cuda"] // recipe.sequence))
     return Cost(
         shape=made,
         tokens=tokens,
@@ -350,8 +356,9 @@ def cost(
         text_bytes=TEXT_BYTES * sum(portion.tokens for portion in recipe.portions if _from_disk(portion)),
         token_bytes=TOKEN_BYTES * tokens,
         element=4,
-        sharded=memory(made, gpus, recipe.sequence, **sizes),  # type: ignore[arg-type]
-        whole=memory(made, 1, recipe.sequence, **sizes),  # type: ignore[arg-type]
+        rows=rows,
+        sharded=memory(made, gpus, recipe.sequence, rows, **sizes),  # type: ignore[arg-type]
+        whole=memory(made, 1, recipe.sequence, rows, **sizes),  # type: ignore[arg-type]
     )
 
 

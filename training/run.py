@@ -35,7 +35,9 @@ class Job:
     """Where and how a builder works. Nothing here bears on the result: all of it is runtime, none identity.
 
     `parents`: stage -> checkpoint directory. `result`, `resume`: the builder's own directories. `progress(phase, **values)` tells how
-    far it is. `device`: "cpu" or "cuda". `interruption`: deferred by a builder that saves its state between two steps.
+    far it is. `device`: "cpu" or "cuda". `attention`: how packed rows are attended to (training/pretraining/attention.py). `sharding`: the
+    model whole in every process, or split over them (fsdp; auto splits it on CUDA). `interruption`: deferred by a builder that saves its
+    state between two steps.
     """
 
     parents: dict[str, Path]
@@ -48,6 +50,8 @@ class Job:
     device: str
     stage: str
     save_every_seconds: float = 60.0
+    attention: str = "auto"
+    sharding: str = "auto"
     interruption: Interruption = dataclasses.field(default_factory=Interruption)
 
     def parent(self) -> Path:
@@ -67,6 +71,7 @@ def main(arguments: list[str]) -> int:
     interruption = Interruption()
     try:
         interruption.listen()
+        one_of_one()
         order = read_order(order_path)
         workdir = Path(order["workdir"])
         if complete(workdir):
@@ -81,6 +86,16 @@ def main(arguments: list[str]) -> int:
         write_error(workdir, error)
         return 1
     return 0
+
+
+def one_of_one() -> None:
+    """Refuse to be one of several tasks of a Slurm step that know nothing of each other: each would build, and delete, in one place."""
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if "WORLD_SIZE" not in os.environ and tasks.isdigit() and int(tasks) > 1:
+        raise OrderError(
+            f"srun started {tasks} tasks, and nothing told them of each other (WORLD_SIZE is not set). Use --gate-launcher slurm[:NODES], "
+            "which starts one torchrun a node; or srun with --ntasks-per-node=1 and torchrun yourself"
+        )
 
 
 def build(order: dict[str, Any], workdir: Path, interruption: Interruption) -> None:
@@ -100,6 +115,8 @@ def build(order: dict[str, Any], workdir: Path, interruption: Interruption) -> N
             device=prepare(order["device"], order["threads"]),
             stage=order["stage"],
             save_every_seconds=order["save_every_seconds"],
+            attention=order["attention"],
+            sharding=order["sharding"],
             interruption=interruption,
         )
         if RANK == 0:
@@ -125,6 +142,7 @@ def builder(recipe: Any) -> Callable[[Any, Job], None]:
 def prepare(device: str, threads: int) -> str:
     """Set threads and determinism for the whole process; returns "cpu" or "cuda". Raises OrderError where there is no such device."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; deterministic products need it
+    os.environ.setdefault("FLASH_ATTENTION_DETERMINISTIC", "1")  # read by transformers when flash-attn runs
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that spin briefly before they sleep (read when torch is first imported): beside other work, endless spinning was 3 times
     # slower; alone, sleeping at once was a quarter slower.
@@ -154,11 +172,16 @@ def read_order(path: Path) -> dict[str, Any]:
         raise OrderError(f"the order {path} cannot be read: {error}") from error
     if not isinstance(order, dict) or order.get("schema") != 1:
         raise OrderError(f"the order {path} is not of schema 1; harness and training must be of one version")
-    fields = ("stage", "recipe", "parents", "hub", "profile_dir", "workdir", "threads", "device", "save_every_seconds")
+    fields = (
+        *("stage", "recipe", "parents", "hub", "profile_dir", "workdir"),
+        *("threads", "device", "save_every_seconds", "attention", "sharding"),
+    )
     if missing := [field for field in fields if field not in order]:
         raise OrderError(f"the order {path} lacks {', '.join(missing)}")
     if order["device"] not in ("cpu", "cuda", "auto"):
         raise OrderError(f"the order {path} asks for device {order['device']!r}; there are cpu, cuda and auto")
+    if order["sharding"] not in ("auto", "whole", "fsdp"):
+        raise OrderError(f"the order {path} asks for sharding {order['sharding']!r}; there are auto, whole and fsdp")
     if not isinstance(order["threads"], int) or order["threads"] < 1:
         raise OrderError(f"the order {path} asks for {order['threads']!r} threads; 1 or more")
     return order

@@ -53,7 +53,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add("--gate-report", metavar="FILE.html", help="write the report as one self-contained page")
     add("--gate-build", action="append", default=[], metavar="STAGE", help="build this stage, in a profile that builds only what is named")
-    add("--gate-launcher", default="local", metavar="local|torchrun|slurm|command:...", help="how the child that builds a stage is started")
+    add(
+        "--gate-launcher",
+        default="local",
+        metavar="local|torchrun[:GPUS]|slurm[:NODES[xGPUS]]|command:...",
+        help="how the child that builds a stage is started",
+    )
+    add("--gate-backend", default="hf", metavar="hf|vllm|URL", help="who answers the suites; a URL holds {stage} for the model's name")
     add("--gate-detach", action="store_true", help="submit the build and return; running again certifies")
     add("--gate-dry-run", action="store_true", help="print commands, tokens, hours, memory and disk; run nothing")
     add("--gate-ungated", action="store_true", help="build on checkpoints that did not pass; nothing of such a run can be blessed")
@@ -129,4 +135,5 @@ def _settings(config: pytest.Config, profile: Profile) -> Settings:
         replay=Path(option.gate_replay) if option.gate_replay else None,
         variants=tuple(option.gate_variant),
         samples=option.gate_samples or "",
+        backend=option.gate_backend,
     )

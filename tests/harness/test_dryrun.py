@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -80,11 +81,17 @@ def test_commands_are_the_launcher_s(kind: str) -> None:
     text = section(dryrun.render(profiles.load("sailor2-8b"), ("stage1",), kind, store="here"), "stage1")
     words = Launcher.parse(kind).command("training.run", Path("here/.building/FP12-stage1/order.json"))
     chosen = next(line for line in text.splitlines() if line.startswith("  * "))
-    assert chosen.split()[1] == kind
-    assert chosen.split()[2:] == ["python" if word == sys.executable else word for word in words]
+    assert shlex.split(chosen)[1] == kind
+    assert shlex.split(chosen)[2:] == ["python" if word == sys.executable else word for word in words]
     ask = next(line for line in text.splitlines() if line.startswith("  ask"))
     assert "--gate-profile sailor2-8b --gate-build stage1 --gate-detach" in ask
     assert ("--gate-launcher" in ask) == (kind != "local")
+
+
+@pytest.mark.parametrize(("gpus", "asked"), [(64, "--nodes=8"), (4, "--gpus-per-node=4"), (60, "--nproc-per-node=gpu")])
+def test_slurm_is_asked_for_the_gpus_of_the_plan(gpus: int, asked: str) -> None:
+    text = section(dryrun.render(profiles.load("sailor2-8b"), ("stage1",), gpus=gpus), "stage1")
+    assert asked in next(line for line in text.splitlines() if line.startswith("    slurm ")).split()
 
 
 def test_a_command_of_the_user_s() -> None:
@@ -110,10 +117,10 @@ def test_a_profile_that_builds_by_itself_is_not_told_to_name_its_stages() -> Non
 def test_whole_and_split_memory_are_told_apart() -> None:
     text = section(dryrun.render(profiles.load("sailor2-8b"), ("stage1",), gpus=128), "stage1")
     split, whole = (re.sub(r"\s+", " ", part) for part in text.split("the whole model on every GPU"))
-    assert "split over 128 GPUs (FSDP), 8 rows a step each" in split
+    assert "split over 128 GPUs (FSDP), 8 rows a step each, 4 a pass" in split
     assert "fits in 80 GB" in split
     assert "DOES NOT FIT in 80 GB" in whole
-    assert "1.8 TB of host memory" in whole
+    assert "host memory of every process: token ids, as its reader holds them, 1.8 TB; the whole model in float32" in whole
 
 
 def test_gpus_that_do_not_divide_the_batch() -> None:

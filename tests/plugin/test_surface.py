@@ -13,7 +13,7 @@ from harness.plugin.summary import exit_code
 from tests.plugin.conftest import TOY, Run, run_pytest
 
 OPTIONS = {
-    "--gate-profile", "--gate-store", "--gate-hub", "--gate-originals", "--gate-report", "--gate-build", "--gate-launcher", "--gate-detach",
+    "--gate-profile", "--gate-store", "--gate-hub", "--gate-originals", "--gate-report", "--gate-build", "--gate-launcher", "--gate-backend", "--gate-detach",
     "--gate-dry-run", "--gate-ungated", "--gate-replay", "--gate-bless", "--gate-reason", "--gate-variant", "--gate-samples",
 }  # fmt: skip
 GATES = ["base.speaks.eng", "expand.same.eng", "stage1.learns.ind", "stage1.keeps.eng"]

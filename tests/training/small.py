@@ -98,6 +98,8 @@ def order(workdir: Path, texts: Path, what: Any, **changes: Any) -> Path:
         "threads": 1,
         "device": "cpu",
         "save_every_seconds": 0.0,
+        "attention": "auto",
+        "sharding": "auto",
         **changes,
     }
     path = workdir / "order.json"

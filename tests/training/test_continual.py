@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -327,30 +326,3 @@ def test_rows_are_dealt_out_evenly_or_not_at_all() -> None:
     with pytest.raises(RanksError, match="a batch of 4 rows cannot be dealt out to 3 processes"):
         Ranks(rank=0, size=3).share(4)
     assert Ranks().sum([1.5, 2.0], "cpu") == [1.5, 2.0]
-
-
-def test_two_processes_train_as_one(base: Path, tmp_path: Path) -> None:
-    """gloo, as torchrun would start them: the same losses within rounding, one result, written by rank 0."""
-    one = small.losses(train(base, tmp_path / "one"))
-    work = tmp_path / "two"
-    order = small.order(
-        work, base, small.continual(), stage="stage1", parents={"base": str(base / "base" / "result")}, save_every_seconds=1e9
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-m", "training.run", str(order)], cwd=ROOT, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        assert [child.wait(timeout=120) for child in children] == [0, 0]
-    finally:
-        for child in children:
-            child.kill()
-    assert small.losses(work / "result") == pytest.approx(one, abs=1e-5)
-    assert json.loads((work / "result" / "build.json").read_text(encoding="utf-8"))["processes"] == 2
-    assert (work / "done.json").exists()

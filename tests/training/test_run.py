@@ -247,7 +247,8 @@ IDENTITY = {
     },
 }  # fmt: skip
 RUNTIME = {
-    "parents", "hub", "profile_dir", "result", "resume", "progress", "threads", "device", "stage", "save_every_seconds", "interruption",
+    "parents", "hub", "profile_dir", "result", "resume", "progress", "threads", "device", "stage", "save_every_seconds", "attention",
+    "sharding", "interruption",
 }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Packed rows with intra-document attention that is really on, for every implementation offered (paper 4.2; `algorithms.md` topic 2).
 
 A packed row holds several documents; position i attends to j iff j <= i and both lie in the same document. Implementations:
-`packed` (ours, the default) runs a causal pass a document and never computes a masked pair; `sdpa`, `eager` and `flex` go through
-transformers' own packed masks; `flash` through flash-attn's varlen arguments (CUDA only).
+`packed` (ours, the default on a CPU) runs a causal pass a document and never computes a masked pair; `sdpa`, `eager` and `flex` go through
+transformers' own packed masks; `flash` through flash-attn's varlen arguments (CUDA only). Which one runs is no part of a stage's identity.
 
 Positions restart at 0 in every document. The reference counts on across the row; RoPE is relative, so both are the same function in
 exact arithmetic, but restarting keeps bfloat16 rotations as exact as at evaluation, and is what transformers' masks are built from.
@@ -37,6 +37,20 @@ LEAK = {"float32": 1e-3, "float64": 1e-3, "bfloat16": 2e-2, "float16": 2e-2}  # 
 
 class AttentionError(Exception):
     """Attention that cannot be had here, lengths that do not fit their rows, or documents that see each other."""
+
+
+def choose(wanted: str, device: str, precision: str) -> str:
+    """The implementation that `auto` stands for: `packed` on a CPU; on CUDA `flash` where it is installed and can be had, else `flex`.
+
+    Any other name of IMPLEMENTATIONS stands for itself. Raises AttentionError for a name that is neither.
+    """
+    if wanted != "auto":
+        if wanted not in IMPLEMENTATIONS:
+            raise AttentionError(f"no attention {wanted!r}; there are auto, {', '.join(IMPLEMENTATIONS)}")
+        return wanted
+    if device != "cuda":
+        return "packed"
+    return "flash" if precision == "bfloat16" and importlib.util.find_spec("flash_attn") is not None else "flex"
 
 
 def use_attention(model: PreTrainedModel, implementation: str) -> None:
@@ -152,7 +166,9 @@ def assert_isolated(model: PreTrainedModel, implementation: str) -> None:
     finally:
         model.train(training)
     within, across = moved_BT[0, 1:4].max().item(), max(moved_BT[0, 4:].max().item(), moved_BT[1].max().item())
-    tolerance = LEAK[str(model.dtype).removeprefix("torch.")]
+    device = model.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.dtype
+    tolerance = LEAK[str(dtype).removeprefix("torch.")]
     if not within > 0:
         raise AttentionError(
             "attention probe: a changed token does not reach later tokens of its own document; are the weights broken (all zero)?"

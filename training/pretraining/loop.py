@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from training.pretraining import resume
-from training.pretraining.attention import assert_isolated, leakage, packed_loss
+from training.pretraining import resume, sharding
+from training.pretraining.attention import assert_isolated, choose, leakage, packed_loss, use_attention
 from training.pretraining.packing import Reader, Row
 from training.pretraining.ranks import Ranks
 from training.pretraining.schedule import learning_rate
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from training.run import Job
 
-# Tokens of one forward and backward pass; more rows of a batch are accumulated. Larger passes were not faster on a CPU.
-PASS_TOKENS = {"cpu": 4096, "cuda": 32_768}
+# Tokens of one forward and backward pass; more rows of a batch are accumulated. Larger passes were not faster on a CPU; on a GPU 20B
+# parameters leave room for these (`training/cost.py`).
+PASS_TOKENS = {"cpu": 4096, "cuda": 16_384}
 SAVING_SHARE = 0.05  # a snapshot is not begun before the last one's duration is this share of the time since
 
 
@@ -70,15 +71,27 @@ def train(model: PreTrainedModel, reader: Reader, plan: Plan, job: Job) -> dict[
     """
     import torch
 
-    ranks = Ranks.join(job.device)
+    ranks = Ranks.join(job.device, job.sharding)
     mine = ranks.share(plan.batch)
-    model.to(job.device)  # type: ignore[arg-type]
-    model.train()
-    if plan.isolation:
-        assert_isolated(model, "packed")
-    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if not named:
+    attention = choose(job.attention, job.device, plan.precision)
+    # flash-attn takes no float32, which the weights are: it needs autocast to be loaded as to be run.
+    probing = torch.autocast(job.device, torch.bfloat16, enabled=attention == "flash" and plan.precision == "bfloat16")
+    with probing:
+        use_attention(model, attention)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TrainingError("no parameter is to be trained; check the recipe's `train` and the parent checkpoint")
+    model.train()
+    if ranks.sharded or job.device == "cuda":
+        sharding.recompute(model)
+    if ranks.sharded:
+        sharding.shard(model, job.device)
+    else:
+        model.to(job.device)  # type: ignore[arg-type]
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if plan.isolation:
+        with probing:
+            sharding.call(model, assert_isolated, attention)
+        sharding.reshard(model)
     optimizer = _adamw(named, plan.optimisation)
     run = _resume(named, optimizer, reader, plan, job, ranks)
     speed = _Speed(plan, reader.sequence)
@@ -94,18 +107,23 @@ def train(model: PreTrainedModel, reader: Reader, plan: Plan, job: Job) -> dict[
             run.seconds += time.monotonic() - begun
             last = run.step == plan.steps
             job.progress("train", often=not last, step=run.step, steps=plan.steps, loss=round(loss, 5), **speed(run.step))
-            stop = bool(ranks.sum([float(job.interruption.wanted)], job.device)[0])
             waited = time.monotonic() - saved_at
-            if stop or (not last and waited >= job.save_every_seconds and saving <= SAVING_SHARE * waited):
+            due = ranks.rank == 0 and not last and waited >= job.save_every_seconds and saving <= SAVING_SHARE * waited
+            # Rank 0's clock decides for all: a split model is put together by all of them.
+            stop, due = (bool(wanted) for wanted in ranks.sum([float(job.interruption.wanted), float(due)], job.device))
+            if stop or due:
                 started = time.monotonic()
-                if ranks.rank == 0:
-                    _save(named, optimizer, reader, plan, run, job)
+                if ranks.rank == 0 or ranks.sharded:
+                    _save(named, optimizer, reader, plan, run, job, ranks)
                 saved_at = time.monotonic()
                 saving = saved_at - started
             if stop:
                 raise Interrupted(f"stopped after step {run.step} of {plan.steps}")
     if ranks.rank == 0:
         write_metrics(job, plan, run.losses)
+    with probing:
+        leaked = sharding.call(model, leakage, plan.isolation)
+    sharding.join(model, keep=ranks.rank == 0)
     ranks.leave()
     tokens = plan.steps * plan.batch * reader.sequence
     return {
@@ -119,8 +137,10 @@ def train(model: PreTrainedModel, reader: Reader, plan: Plan, job: Job) -> dict[
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_parameters": sum(parameter.numel() for parameter in named.values()),
         "resumed_at": run.resumed_at,
-        "leakage": leakage(model, plan.isolation),
+        "leakage": leaked,
         "processes": ranks.size,
+        "sharding": "fsdp" if ranks.sharded else "whole",
+        "attention": attention,
         "peak_memory_bytes": _peak_memory(job.device),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
@@ -148,9 +168,13 @@ def _step(
     for start in range(0, len(rows), at_once):
         part = rows[start : start + at_once]
         ids_BT = torch.from_numpy(np.stack([row.ids_T for row in part])).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
-            loss, _ = packed_loss(model, ids_BT, [row.lengths for row in part], label_shift=plan.label_shift, isolation=plan.isolation)
-        (loss / labels).backward()
+        # Autocast keeps a copy of each weight it has cast: of a split model's that would be the whole model.
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bfloat16", cache_enabled=not ranks.sharded):
+            loss, _ = sharding.call(
+                model, packed_loss, ids_BT, [row.lengths for row in part], label_shift=plan.label_shift, isolation=plan.isolation
+            )
+        # A split model's gradients are averaged over the ranks, and wanted is their sum.
+        (loss * (ranks.size / labels) if ranks.sharded else loss / labels).backward()
         total += loss.detach()
     mean = ranks.sum([total.item() / labels], device.type)[0]
     if not math.isfinite(mean):
@@ -159,7 +183,7 @@ def _step(
             "lengthen the warm-up, or look for damaged weights in the parent"
         )
     ranks.sum_gradients(parameters)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, plan.optimisation.clip).item()
+    norm = sharding.whole(torch.nn.utils.clip_grad_norm_(parameters, plan.optimisation.clip)).item()
     if not math.isfinite(norm):
         raise TrainingError(
             f"the gradient norm of step {step + 1} is {norm} while the loss is {mean:.4f}: no update was made. "
@@ -191,18 +215,31 @@ def _adamw(named: dict[str, torch.nn.Parameter], optimisation: Optimisation) -> 
 # --------------------------------------------------------------------------------------------------------------- snapshots
 
 
-def _save(named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, reader: Reader, plan: Plan, run: _Run, job: Job) -> None:
-    """Write a snapshot. One that cannot be written (a full disk) is said and does not stop the training."""
-    moments = {
-        f"{name}/{key}": value.detach().cpu()
-        for name, parameter in named.items()
-        for key, value in optimizer.state[parameter].items()
-        if key != "step"
-    }
+def _save(
+    named: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    reader: Reader,
+    plan: Plan,
+    run: _Run,
+    job: Job,
+    ranks: Ranks,
+) -> None:
+    """Write a snapshot, whole, from rank 0. One that cannot be written (a full disk) is said and does not stop the training."""
     job.progress("save", step=run.step, steps=plan.steps)
+    weights: dict[str, torch.Tensor] = {}
+    moments: dict[str, torch.Tensor] = {}
+    for name, parameter in named.items():
+        state = {f"{name}/{key}": value for key, value in optimizer.state[parameter].items() if key != "step"}
+        for kept, found in ((weights, {name: parameter}), (moments, state)):
+            for key, tensor in found.items():
+                gathered = sharding.whole(tensor)  # by all ranks together
+                if ranks.rank == 0:
+                    kept[key] = gathered
+    if ranks.rank != 0:
+        return
     snapshot = resume.Snapshot(
         step=run.step,
-        model={name: parameter.detach().cpu() for name, parameter in named.items()},
+        model=weights,
         optimizer=moments,
         state={"identity": plan.identity, "reader": reader.state(), "run": dataclasses.asdict(run)},
     )
@@ -229,11 +266,11 @@ def _resume(
         return _Run()
     with torch.no_grad():
         for name, parameter in named.items():
-            parameter.copy_(found.model[name])
+            parameter.copy_(sharding.split_like(found.model[name], parameter))
             optimizer.state[parameter] = {
                 "step": torch.tensor(float(found.step), device=parameter.device),
-                "exp_avg": found.optimizer[f"{name}/exp_avg"].to(parameter.device),
-                "exp_avg_sq": found.optimizer[f"{name}/exp_avg_sq"].to(parameter.device),
+                "exp_avg": sharding.split_like(found.optimizer[f"{name}/exp_avg"], parameter),
+                "exp_avg_sq": sharding.split_like(found.optimizer[f"{name}/exp_avg_sq"], parameter),
             }
     reader.restore(found.state["reader"])
     run = _Run(**found.state["run"])

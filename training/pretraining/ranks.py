@@ -1,12 +1,13 @@
 """The processes of one run: under torchrun each rank trains on its share of every batch and gradients are summed.
 
-Every rank holds the whole model. Rows are dealt out so that the batch of a step is the same whatever the number of processes; what is
-written, rank 0 writes.
+Every rank holds the whole model, or its part of it (`sharded`: sharding.py). Rows are dealt out so that the batch of a step is the same
+whatever the number of processes; what is written, rank 0 writes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 BUCKET = 64 * 2**20  # bytes of gradients sent in one message
+PATIENCE = datetime.timedelta(hours=2)  # the others wait while rank 0 writes: a snapshot of 20B parameters is 240 GB
 
 
 class RanksError(Exception):
@@ -27,18 +29,20 @@ class Ranks:
 
     rank: int = 0
     size: int = 1
+    sharded: bool = False
 
     @classmethod
-    def join(cls, device: str) -> Ranks:
-        """Join the processes that torchrun started (WORLD_SIZE); gloo on CPU, nccl on CUDA."""
+    def join(cls, device: str, sharding: str = "whole") -> Ranks:
+        """Join the processes that torchrun started (WORLD_SIZE); gloo on CPU, nccl on CUDA. `sharding` auto splits the model on CUDA."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
         import torch.distributed as distributed
 
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device == "cuda" else "gloo")
-        return cls(rank=distributed.get_rank(), size=size)
+            distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+        sharded = sharding == "fsdp" or (sharding == "auto" and device == "cuda")
+        return cls(rank=distributed.get_rank(), size=size, sharded=sharded)
 
     def leave(self) -> None:
         """Leave the group."""
@@ -54,8 +58,8 @@ class Ranks:
         return range(self.rank, batch, self.size)
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Replace each gradient by its sum over the ranks, a bucket of tensors a message."""
-        if self.size == 1:
+        """Replace each gradient by its sum over the ranks, a bucket of tensors a message (sharded, the backward pass has done so)."""
+        if self.size == 1 or self.sharded:
             return
         import torch
         import torch.distributed as distributed

@@ -22,6 +22,7 @@ class Identity:
     sources: Mapping[str, Sequence[Any]]
     documents: int
     version: int = 1
+    needs_backend: str = "hf"  # the logits of all positions: no server gives them
     metrics: Sequence[Metric] = (Metric(name="max_abs_logit_difference", numerator="max_abs", direction="lower", ceiling=0.0),)
 
     def __post_init__(self) -> None:
