@@ -12,7 +12,6 @@ from typing import Any
 from harness.backends.lean import Lean
 from harness.backends.trie import Batch, Line, plan
 
-
 Kept = dict[int, list[tuple[Any, Any]]]  # keys and values (1, heads, T, D) of each layer, by the name of a span
 Watch = Callable[[int, Any, Any], None]
 
@@ -72,7 +71,7 @@ class Packed:
                 found = logits[rows, targets]
                 logprobs.append((found.double() - logits.logsumexp(-1).double()[rows]).cpu().numpy())
                 if greedy:
-                    hits.append((likeliest(logits)[rows.cpu().numpy()] == batch.targets[chosen]))
+                    hits.append(likeliest(logits)[rows.cpu().numpy()] == batch.targets[chosen])
         return np.concatenate(logprobs), np.concatenate(hits)
 
 

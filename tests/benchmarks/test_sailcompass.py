@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,16 @@ def test_exact_match_and_f1_over_the_best_gold(tmp_path: Path) -> None:
     assert said(" Ambon.\nmore") == {"exact": 1.0, "f1": 1.0}
     assert said("Trả lời: ambon") == {"exact": 1.0, "f1": 1.0}
     assert said("di Ambon") == {"exact": 0.0, "f1": pytest.approx(2 / 3)}
+
+    both = {"task": "xquad", "modes": ["generate", "likelihood"]}
+    asked = load(SuiteSpec(suite="sailcompass", languages=("vie",), options=both), "xquad")
+    assert [metric.name for metric in asked.metrics] == [f"sailcompass-like_{name}" for name in ("exact", "f1", "answer_bits_per_byte")]
+    one = next(iter(asked.samples(SuiteContext(hub=str(tmp_path), profile_dir="."))))
+    assert [one.kind for one in one.requests] == ["generate", "loglikelihood"]
+    assert one.requests[1].context == one.requests[0].context
+    assert one.requests[1].continuation == " Ambon"
+    values = asked.row(one, [{"text": " Ambon"}, {"logprob": -12 * math.log(2), "tokens": 3}]).values
+    assert values == {"exact": 1.0, "f1": 1.0, "bits": pytest.approx(12.0), "bytes": 6.0}
     assert said("") == {"exact": 0.0, "f1": 0.0}
 
 
@@ -226,6 +237,7 @@ def test_questions_on_one_passage_are_one_cluster_and_quick_is_spread(tmp_path: 
     ("task", "languages", "options", "what"),
     [
         ("", ("tha",), {}, "it is one of xquad"),
+        ("xcopa", ("tha",), {"modes": ["likelihood"]}, "for xcopa it is one or more of generate"),
         ("xcopa", ("lao",), {}, "xcopa is not there in lao; it is in"),
         ("xnli", ("ind",), {}, "xnli is not there in ind; it is in tha, vie"),
         ("belebele", ("jav",), {"originals": "given"}, "belebele is not there in jav"),

@@ -16,8 +16,7 @@ from typing import Any
 from benchmarks.suites.parallel import corpora, prompts
 from benchmarks.suites.parallel.counting import Counting, model_of, signatures
 from benchmarks.suites.parallel.scores import BLEU_COLUMNS, CHRF_COLUMNS
-from benchmarks.suites.perplexity.texts import texts
-from harness.overlap import find
+from benchmarks.suites.perplexity.texts import repeated
 from harness.suites import MOST_INVALID, Metric, Request, Row, Sample, SuiteContext, SuiteError, spread
 from training.identification import consistent, identify
 
@@ -174,12 +173,9 @@ class Parallel:
 
     def _apart(self, found: list[Sample], context: SuiteContext) -> list[Sample]:
         """Without the sentences that also stand in the training text: data sets hold parts of one another."""
-        dropped: set[str] = set()
-        for language in self.apart_from:
-            asked = [(self.name, one.sample, one.data.source) for one in found if one.data.pair.source == language]
-            asked += [(self.name, one.sample, one.data.reference) for one in found if one.data.pair.target == language]
-            training = (text.text for text in texts(self.name, [language], self.apart_from, context))
-            dropped |= {overlap.sample for overlap in find(training, asked)}
+        asked = [(one.sample, one.data.pair.source, one.data.source) for one in found]
+        asked += [(one.sample, one.data.pair.target, one.data.reference) for one in found]
+        dropped = repeated(self.name, asked, self.apart_from, context)
         self.facts["left out, in the training text"] = len(dropped)
         return [one for one in found if one.sample not in dropped]
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suites.perplexity.texts import Text, check_sources, texts
+from benchmarks.suites.perplexity.texts import Text, check_sources, repeated, texts
 from benchmarks.suites.perplexity.trigram import Trigram
-from harness.overlap import find
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteSpec, sift, spread
 from training.languages import LanguageError, by_code
 from training.recipe import HubText, WorldText
@@ -77,11 +76,8 @@ class Perplexity:
 
     def _apart(self, found: list[Sample], context: SuiteContext) -> list[Sample]:
         """Without the documents that also stand in the training text: data sets repeat themselves, and a split by document keeps that."""
-        dropped: set[str] = set()
-        for language in self.apart_from:
-            asked = [(self.name, sample.sample, sample.data.text) for sample in found if sample.language == language and not sample.invalid]
-            training = (text.text for text in texts(self.name, [language], self.apart_from, context))
-            dropped |= {overlap.sample for overlap in find(training, asked)}
+        asked = [(sample.sample, sample.language, sample.data.text) for sample in found if not sample.invalid]
+        dropped = repeated(self.name, asked, self.apart_from, context)
         self.facts["left out, in the training text"] = len(dropped)
         return [sample for sample in found if sample.sample not in dropped]
 

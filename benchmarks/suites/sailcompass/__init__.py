@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suites.perplexity.texts import texts
+from benchmarks.suites.perplexity.texts import repeated
 from benchmarks.suites.sailcompass import answers, items, options, places, scoring
 from benchmarks.suites.sailcompass.originals import Original, assemble, original
 from benchmarks.suites.sailcompass.tasks import TASKS, Task
 from benchmarks.suites.sailcompass.wording import ASKED, LIKE
 from benchmarks.suites.sailcompass.wording_exams import UNKNOWN
-from harness.overlap import find
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, SuiteSpec, spread
 
 GIVEN = "given"  # as `originals`: the words of the checkout that --gate-originals names
@@ -46,6 +45,7 @@ class SailCompass:
         quick: int,
         apart_from: Mapping[str, Sequence[Any]],
         absent: Sequence[str],
+        modes: Sequence[str] = ("generate",),
     ) -> None:
         """Check the options, declare metrics. Raises SuiteError naming the option."""
         self.name, self.languages, self.task, self.originals, self.split = name, tuple(languages), task, originals, split
@@ -66,7 +66,11 @@ class SailCompass:
         self.facts: dict[str, Any] = {}
         title = "sailcompass" if originals else "sailcompass-like"
         self.kind = next(iter(self.tasks.values())).kind
-        self.metrics: Sequence[Metric] = scoring.metrics(self.kind, task, title)
+        self.modes = tuple(modes)
+        allowed = ("generate", "likelihood") if self.kind == "answer" else ("generate",)
+        if not modes or set(modes) - set(allowed):
+            raise SuiteError(f"suite {name}: modes is {list(modes)}; for {task} it is one or more of {', '.join(allowed)}")
+        self.metrics: Sequence[Metric] = scoring.metrics(self.kind, task, title, self.modes)
         self._parse: options.Parse = answers.option
 
     # --------------------------------------------------------------------------------------------------------------- samples
@@ -152,7 +156,12 @@ class SailCompass:
         else:
             gold = item.gold
             limit = prompts.max_tokens or task.max_tokens
-            requests = (Request(kind="generate", context=whole[0], settings={"max_tokens": limit, "stop": ["\n"], "encoding": "lm_eval"}),)
+            settings = {"max_tokens": limit, "stop": ["\n"], "encoding": "lm_eval"}
+            asked = {
+                "generate": Request(kind="generate", context=whole[0], settings=settings),
+                "likelihood": Request(kind="loglikelihood", context=whole[0], continuation=f" {gold[0]}", settings={"encoding": "lm_eval"}),
+            }
+            requests = tuple(asked[mode] for mode in self.modes)
         return Sample(
             sample=f"{task.name}/{item.id}",
             cluster=item.cluster,
@@ -176,11 +185,8 @@ class SailCompass:
 
     def _apart(self, made: list[Sample], context: SuiteContext) -> list[Sample]:
         """Without the items whose text also stands in the training text."""
-        dropped: set[str] = set()
-        for language in self.apart_from:
-            asked = [(self.name, one.sample, one.data["text"]) for one in made if one.language == language]
-            training = (text.text for text in texts(self.name, [language], self.apart_from, context))
-            dropped |= {overlap.sample for overlap in find(training, asked)}
+        asked = [(one.sample, one.language, one.data["text"]) for one in made]
+        dropped = repeated(self.name, asked, self.apart_from, context)
         if dropped:
             self.facts["left out, in the training text"] = len(dropped)
         return [one for one in made if one.sample not in dropped]
@@ -193,7 +199,8 @@ class SailCompass:
             case "likelihood":
                 values, shown = scoring.likelihood(sample, found)
             case "answer":
-                values, shown = scoring.answer(sample, found[0]["text"], scoring.words(sample.language, bool(self.originals)))
+                answered = dict(zip(self.modes, found, strict=True))
+                values, shown = scoring.answer(sample, answered, lambda: scoring.words(sample.language, bool(self.originals)))
             case "option":
                 values, shown = scoring.option(sample, found[0]["text"], self.task, self._parse)
             case _:
@@ -213,15 +220,17 @@ def build(
     quick: int = 40,
     apart_from: Mapping[str, Sequence[Any]] | None = None,
     absent: Sequence[str] = (),
+    modes: Sequence[str] = ("generate",),
 ) -> SailCompass:
     """Factory of `sailcompass`.
 
     Options: `task` (a data set of SailCompass: xcopa, belebele, ...), `originals` ("given", or a checkout relative to the profile), `split` (of
     the Hub's data set, where not the original's), `counts` (language -> rows, where a part of the data is meant), `quick` items a language,
     `apart_from` (language -> training sources: items whose text stands there are left out), `absent` (what was asked for and is not
-    in the mirror: said beside the score).
+    in the mirror: said beside the score), `modes` of a task that asks for an answer in words: `generate` (exact, F1) or `likelihood` (bits per
+    byte of the first gold after the prompt: it says something of a model that is too small to answer), or both.
     """
-    return SailCompass(name, languages, task, originals, split, counts or {}, quick, apart_from or {}, absent)
+    return SailCompass(name, languages, task, originals, split, counts or {}, quick, apart_from or {}, absent, modes)
 
 
 def alone(languages: Sequence[str], hub: Path | None, originals: Sequence[str] = ()) -> dict[str, SuiteSpec]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,8 +29,8 @@ PREFIXES = tuple(
 Shown = dict[str, str]
 
 
-def metrics(kind: Kind, data: str, title: str) -> tuple[Metric, ...]:
-    """The metrics of a task, their names beginning with `title`."""
+def metrics(kind: Kind, data: str, title: str, modes: Sequence[str] = ("generate",)) -> tuple[Metric, ...]:
+    """The metrics of a task, their names beginning with `title`; `modes` are those of an answer in words."""
 
     def share(name: str, column: str, chance: float | None, binary: bool = True) -> Metric:
         return Metric(name=f"{title}_{name}", numerator=column, direction="higher", chance=chance, ceiling=1.0, binary=binary)
@@ -49,7 +50,9 @@ def metrics(kind: Kind, data: str, title: str) -> tuple[Metric, ...]:
         case "option":
             return share("accuracy", "correct", 0.0), share("named", "named", None)
         case "answer":
-            return share("exact", "exact", 0.0), share("f1", "f1", 0.0, binary=False)
+            said = (share("exact", "exact", 0.0), share("f1", "f1", 0.0, binary=False)) if "generate" in modes else ()
+            bits = Metric(name=f"{title}_answer_bits_per_byte", numerator="bits", denominator="bytes", direction="lower")
+            return (*said, bits) if "likelihood" in modes else said
     return corpus("chrf", CHRF_COLUMNS), corpus("bleu", BLEU_COLUMNS)
 
 
@@ -63,13 +66,19 @@ def likelihood(sample: Sample, found: Sequence[Mapping[str, Any]]) -> tuple[dict
     return {"correct": float(predicted == gold), "margin": others - scores[gold]}, shown
 
 
-def answer(sample: Sample, text: str, words: Callable[[str], Sequence[str]]) -> tuple[dict[str, float], Shown]:
-    """Exact match and F1, the best of the golds."""
+def answer(
+    sample: Sample, found: Mapping[str, Mapping[str, Any]], words: Callable[[], Callable[[str], Sequence[str]]]
+) -> tuple[dict[str, float], Shown]:
+    """By mode of asking: exact match and F1 of what was generated, the best of the golds; bits of the first gold over its bytes."""
     gold = sample.data["gold"]
-    values = {
-        "exact": float(any(answers.exact(text, one, PREFIXES) for one in gold)),
-        "f1": max(answers.f1(text, one, PREFIXES, words) for one in gold),
-    }
+    values: dict[str, float] = {}
+    text = ""
+    if "generate" in found:
+        text, count = found["generate"]["text"], words()
+        values["exact"] = float(any(answers.exact(text, one, PREFIXES) for one in gold))
+        values["f1"] = max(answers.f1(text, one, PREFIXES, count) for one in gold)
+    if "likelihood" in found:
+        values |= {"bits": -found["likelihood"]["logprob"] / math.log(2), "bytes": float(len(f" {gold[0]}".encode()))}
     return values, _shown(sample, text)
 
 
