@@ -256,7 +256,8 @@ def test_spbleu_is_absent_without_its_model_and_right_with_one(hub, tmp_path, mo
     )
     (folder / "small.model").rename(folder / "flores200sacrebleuspm")
     made, samples, metrics = drawn(hub, "tha")
-    assert "tok:flores200" in made.facts["signatures"]["spbleu"]
+    assert "tok:spm|" in made.facts["signatures"]["spbleu"]
+    assert "unverified model, as flores200, sha256:" in made.facts["signatures"]["spbleu"], "no digest of the original is published"
     table = kit.answered(made, samples, scrambled)
 
     from sacrebleu.tokenizers import tokenizer_spm

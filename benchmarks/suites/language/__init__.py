@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.suites.perplexity.texts import Text, check_sources, texts
+from benchmarks.suites.perplexity.texts import Text, as_sources, check_sources, texts
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, sift, spread
 from training.identification import consistent, identify
 from training.pretraining.sources import SourceError, rows_of
@@ -155,7 +155,7 @@ def build(
         name=name,
         languages=tuple(languages),
         mode=mode,
-        sources=given,
+        sources=as_sources(name, given),
         prompts=prompts,
         count=count,
         max_tokens=max_tokens,
