@@ -10,6 +10,7 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
 from benchmarks.suites.parallel import prompts
+from harness import evaluation_command
 from harness.gates import Gate, judge_stage
 from harness.rows import Rows, StatisticsError
 from harness.statistics import estimate, score
@@ -233,6 +234,14 @@ def test_pairs_without_english_are_about_their_target(hub):
     table = kit.answered(made, samples, lambda sample: sample.data.reference if sample.stratum == "ind-tha" else "")
     assert score(table.select(["tha"], "ind-tha"), metrics["chrf_without_english"], ["tha"]) == pytest.approx(100)
     assert score(table.select(["tha"], "ceb-tha"), metrics["chrf_without_english"], ["tha"]) == 0
+
+
+def test_shares_lie_between_nought_and_one_and_n_counts_the_direction(hub):
+    made, samples, _metrics = drawn(hub, "tha", pairs=["eng-tha", "tha-eng"])
+    table = kit.answered(made, samples, lambda sample: "" if sample.sample.endswith("1") else sample.data.reference)
+    shown = {line.metric: line for line in evaluation_command.lines(table, "flores200", made.metrics, ["tha"])}
+    assert {shown[f"{name}_{side}"].interval[1] <= 1 for name in ("undecided", "target_language") for side in SIDES} == {True}
+    assert shown["chrf_from_english"].count == str(sum(sample.stratum == "eng-tha" for sample in samples))
 
 
 # -------------------------------------------------------------------------------------------------------------------- spBLEU
