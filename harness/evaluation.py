@@ -257,7 +257,7 @@ def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress
 
 def _checked(name: str, suite: Suite, samples: Sequence[Sample]) -> Sequence[Sample]:
     """The samples, if there are some for each language, and no two of one name. Raises SuiteError."""
-    there = {sample.language for sample in samples if not sample.invalid}
+    there = {sample.language for sample in samples}
     if missing := [language for language in suite.languages if language not in there]:
         raise SuiteError(f"suite {name}: no sample for {', '.join(missing)}; check the source of that language")
     names: set[str] = set()

@@ -21,7 +21,7 @@ from harness import suites as suites_module
 from harness.progress import Progress, duration
 from harness.record import TOKENIZER_FILES, content_digest
 from harness.rows import Rows, StatisticsError
-from harness.statistics import CONFIDENCE, estimate, silent, wilson
+from harness.statistics import CONFIDENCE, compare, estimate, silent, wilson
 from harness.store import file_entries
 from harness.suites import SuiteSpec, load
 from training.languages import LANGUAGES
@@ -33,6 +33,11 @@ SAID = (
     "answers",
     "left out, in the training text",
     "left_out",
+    "unaligned",
+    "too short to be cut in two",
+    "too short in this model's tokens",
+    "rows of the original",
+    "signatures",
 )  # facts of a suite that stand under the table
 CODES = tuple(language.iso for language in LANGUAGES if language.iso not in ("eng", "cmn"))  # the 13
 
@@ -52,6 +57,7 @@ class Line:
     interval: tuple[float, float] | None
     count: str
     note: str = ""
+    against: str = ""  # the paired difference from the reference checkpoint, with its interval
 
 
 def specs(
@@ -101,41 +107,48 @@ def digests(checkpoint: Path) -> tuple[str, str]:
 
 
 def lines(
-    rows: Rows, suite: str, metrics: Sequence[Any], languages: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None
+    rows: Rows,
+    suite: str,
+    metrics: Sequence[Any],
+    languages: Sequence[str],
+    groups: Mapping[str, Sequence[str]] | None = None,
+    reference: Rows | None = None,
 ) -> Iterator[Line]:
-    """A line a metric and language that the rows can score, one for the mean of the languages, and one for each group of them (a country)."""
+    """A line a metric and language that the rows can score, one for the mean of the languages, and one for each group of them (a country);
+    with `reference`, paired with its rows."""
     there = [language for language in languages if language in set(rows.language)]
     for metric in metrics:
         scored = []
         for language in there:
-            line = _line(rows.select([language]), suite, metric, (language,), language)
+            line = _line(rows, suite, metric, (language,), language, reference)
             if line:
                 scored += [language] if line.value is not None else []
                 yield line
         if len(scored) > 1 and metric.transform == "identity":  # a mean of exponentials is that of the worst language
-            mean = _line(rows.select(scored), suite, metric, tuple(scored), f"mean of {len(scored)}")
+            mean = _line(rows, suite, metric, tuple(scored), f"mean of {len(scored)}", reference)
             if mean:
                 yield mean
         for name, members in (groups or {}).items():
             there_too = [language for language in members if language in scored]
-            line = _of_group(rows.select(there_too), suite, metric, there_too, name) if there_too else None
+            line = _of_group(rows.select(there_too), suite, metric, there_too, name, reference) if there_too else None
             if line:
                 yield line
 
 
-def _of_group(rows: Rows, suite: str, metric: Any, members: Sequence[str], name: str) -> Line | None:
+def _of_group(rows: Rows, suite: str, metric: Any, members: Sequence[str], name: str, reference: Rows | None) -> Line | None:
     """Independent right-or-wrong answers of a group are pooled, with Wilson's interval; of other metrics stands the mean of its languages."""
     independent = metric.binary and not metric.denominator and len(set(rows.cluster)) == len(rows) and bool((rows.count == 1).all())
     if not independent:
-        return _line(rows, suite, metric, tuple(members), name) if len(members) > 1 and metric.transform == "identity" else None
+        return _line(rows, suite, metric, tuple(members), name, reference) if len(members) > 1 and metric.transform == "identity" else None
     hits = int(rows.values[metric.numerator].sum())
     return Line(
         suite=suite, metric=metric.name, language=name, value=hits / len(rows), interval=wilson(hits, len(rows)), count=str(len(rows))
     )
 
 
-def _line(rows: Rows, suite: str, metric: Any, languages: tuple[str, ...], name: str) -> Line | None:
+def _line(rows: Rows, suite: str, metric: Any, languages: tuple[str, ...], name: str, reference: Rows | None) -> Line | None:
     """None where the rows hold nothing that the metric is about."""
+    rows = rows.select(languages)
     if silent(rows, metric):
         return None
     try:
@@ -144,24 +157,41 @@ def _line(rows: Rows, suite: str, metric: Any, languages: tuple[str, ...], name:
         if interval and metric.transform == "exp":  # symmetric in the logarithm, and never negative
             low, high = estimate(rows, dataclasses.replace(metric, transform="identity"), languages).interval()
             interval = math.exp(low), math.exp(high)
-        if interval and metric.ceiling is not None:  # a share lies between 0 and its ceiling, whatever a t interval says
+        if interval and metric.ceiling:  # a share lies between 0 and its ceiling, whatever a t interval says
             interval = max(0.0, interval[0]), min(metric.ceiling, interval[1])
     except StatisticsError as error:
         return Line(suite=suite, metric=metric.name, language=name, value=None, interval=None, count=str(len(rows)), note=str(error))
     count = f"{found.samples}" if found.samples == found.clusters else f"{found.samples} in {found.clusters}"
-    return Line(suite=suite, metric=metric.name, language=name, value=found.value, interval=interval, count=count)
+    against = _against(rows, reference, metric, languages) if reference is not None else ""
+    return Line(suite=suite, metric=metric.name, language=name, value=found.value, interval=interval, count=count, against=against)
+
+
+def _against(rows: Rows, reference: Rows, metric: Any, languages: tuple[str, ...]) -> str:
+    """Score less the reference's on the same samples, with the two-sided interval of the pairs; or why there is none."""
+    try:
+        found = compare(rows, reference, metric, languages)
+        if found.identical:
+            return "identical"
+        if found.constant or found.clusters < 2:
+            return f"{found.value:+.4f}"
+        low, high = found.interval()
+        return f"{found.value:+.4f} [{low:+.4f}, {high:+.4f}]"
+    except StatisticsError as error:
+        return str(error)[:60]
 
 
 def table(found: Sequence[Line], summary: Mapping[str, Any]) -> str:
     """The table as text, and under it what was excluded, cut or scored by other prompts than the original's."""
     percent = round(100 * CONFIDENCE)
-    cells = [("suite", "metric", "language", "score", f"{percent} % interval", "n")]
+    paired = any(line.against for line in found)
+    cells = [("suite", "metric", "language", "score", f"{percent} % interval", *(("less reference, paired",) if paired else ()), "n")]
     for line in found:
         value = "-" if line.value is None else f"{line.value:.4f}"
         interval = "" if line.interval is None else f"[{line.interval[0]:.4f}, {line.interval[1]:.4f}]"
-        cells.append((line.suite, line.metric, line.language, value, interval or line.note[:60], line.count))
-    width = [max(len(row[column]) for row in cells) for column in range(6)]
-    right = (False, False, False, True, False, True)
+        against = (line.against,) if paired else ()
+        cells.append((line.suite, line.metric, line.language, value, interval or line.note[:60], *against, line.count))
+    width = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    right = (False, False, False, True, *(False for _ in width[5:]), True)
     out = [
         "  ".join(text.rjust(size) if to_right else text.ljust(size) for text, size, to_right in zip(row, width, right, strict=True))
         for row in cells
@@ -169,10 +199,19 @@ def table(found: Sequence[Line], summary: Mapping[str, Any]) -> str:
     for suite, entry in summary.items():
         facts = entry["facts"]
         said = [f"{facts['truncated']} longer than the model's window"] if facts.get("truncated") else []
-        said += [f"{key}: {facts[key]}" for key in SAID if facts.get(key)]
+        said += [f"{key}: {_said(facts[key])}" for key in SAID if facts.get(key)]
         out.append(f"{suite}: {entry['rows']} samples, {duration(entry['seconds'])}" + "".join(f"; {text}" for text in said))
     absent = [entry["facts"]["not in the mirror"] for entry in summary.values() if entry["facts"].get("not in the mirror")]
     return "\n".join([*out, *(f"not in the mirror, so not scored: {names}" for names in absent)])
+
+
+def _said(value: Any) -> str:
+    """A fact in a few words: what a mapping holds by its keys, of a long list how many."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) if len(value) <= 4 else f"{len(value)} ({value[0]}, ...)"
+    return str(value)
 
 
 def _options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -205,7 +244,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--gate-originals", type=Path, metavar="DIR", action="append", default=[], help="a checkout of a benchmark")
     made.add_argument("--samples", choices=("quick", "full"), default="full")
     made.add_argument("--option", action="append", default=[], metavar="SUITE.KEY=VALUE", help="an option of a suite's factory")
-    made.add_argument("--reference", type=Path, metavar="DIR", help="the checkpoint that a suite compares with")
+    made.add_argument("--reference", type=Path, metavar="DIR", help="a checkpoint to compare with: each score's paired difference is shown")
     made.add_argument("--revision", help="of a checkpoint on the Hub")
     made.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     made.add_argument("--device", default="auto")
@@ -247,6 +286,12 @@ def _run(given: argparse.Namespace, progress: Progress) -> None:
         raise CommandError(f"--output {given.output}: name a .parquet file")
     if given.gate_hub and not Path(given.gate_hub).is_dir():
         raise CommandError(f"--gate-hub {given.gate_hub} is not a directory")
+    if given.reference and "://" in given.backend:
+        raise CommandError(
+            f"--reference: the server {given.backend} answers for one model; score both and compare, or take another backend"
+        )
+    if given.reference and not given.reference.is_dir():
+        raise CommandError(f"--reference {given.reference} is not a directory")
     hub = Path(given.gate_hub).resolve() if given.gate_hub else None
     languages = _languages(given.languages)
     names = list(dict.fromkeys(name.strip() for name in given.suite.split(",") if name.strip()))
@@ -275,15 +320,41 @@ def _run(given: argparse.Namespace, progress: Progress) -> None:
     )
     summary = evaluation.run(order, lambda **event: progress.show(checkpoint.name, event))
     progress.clear()
+    theirs = _of_reference(order, kept, progress) if given.reference else {}
     if not summary:  # a rank other than 0: the table is rank 0's to print
         return
     found: list[Line] = []
     for name, spec in chosen.items():
         suite = load(spec, name)
-        found += lines(Rows.read(rows / f"{name}.parquet"), name, suite.metrics, spec.languages, getattr(suite, "groups", None))
+        found += lines(
+            Rows.read(rows / f"{name}.parquet"), name, suite.metrics, spec.languages, getattr(suite, "groups", None), theirs.get(name)
+        )
     _together(given.output, rows, list(chosen))
     print(table(found, summary))
     print(f"rows: {given.output}   answers: {kept} (the same command asks nothing twice)")
+
+
+def _of_reference(order: Any, kept: Path, progress: Progress) -> dict[str, Rows]:
+    """The reference checkpoint's rows by suite. What is itself a comparison with it (`identity`) has none."""
+    from harness import evaluation
+
+    suites = {name: spec for name, spec in order.suites.items() if spec.suite != "identity"}
+    model, tokenizer = digests(order.reference)
+    rows = kept / f"rows-{model[:12]}"
+    told = dataclasses.replace(
+        order,
+        checkpoint=order.reference,
+        model_digest=model,
+        tokenizer_digest=tokenizer,
+        suites=suites,
+        output=rows,
+        reference=None,
+        reference_digest="",
+    )
+    if suites:
+        evaluation.run(told, lambda **event: progress.show(f"reference {order.reference.name}", event))
+        progress.clear()
+    return {name: Rows.read(rows / f"{name}.parquet") for name in suites}
 
 
 def _languages(text: str) -> list[str]:

@@ -74,12 +74,20 @@ def _data(options: Mapping[str, Any], directory: Path, hub: Path | None, cache: 
             found.append(data_digest((source,), hub, directory, cache))
         except SourceError:
             found.append("absent")
+    found += [_file(directory / path) for path in _paths(options)]
     for value in options.values():
-        if isinstance(value, str) and (value.endswith(".jsonl") or (directory / value).is_dir()):
-            found += [
-                _file(path) for path in ([directory / value] if value.endswith(".jsonl") else sorted((directory / value).rglob("*.*")))
-            ]
+        if isinstance(value, str) and (directory / value).is_dir():
+            found += [_file(path) for path in sorted((directory / value).rglob("*.*"))]
     return found
+
+
+def _paths(value: Any) -> list[str]:
+    """Every plain path of a text file anywhere in a suite's options; those of encoded sources are read as sources."""
+    if isinstance(value, str):
+        return [value] if value.endswith((".jsonl", ".parquet")) else []
+    if isinstance(value, Mapping):
+        return [] if "__type__" in value else [path for item in value.values() for path in _paths(item)]
+    return [path for item in value for path in _paths(item)] if isinstance(value, list | tuple) else []
 
 
 def _sources(value: Any) -> list[Source]:

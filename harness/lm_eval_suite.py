@@ -28,6 +28,8 @@ from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteErro
 # Fields that say which passage an item belongs to: items of one passage are one cluster. `link` is Belebele's, equal in all languages.
 PASSAGE = ("link", "flores_passage", "context", "passage")
 MACRO, WEIGHT = "_macro", "task_weight"
+# Rows a language of the original's test set, by data set: a mirror may hold fewer.
+ORIGINAL_ROWS = {"belebele": 900, "xcopa": 500, "xquad": 1190, "global-mmlu-lite": 400}
 SEED = 1234  # lm-eval's own default for drawing shots
 
 
@@ -85,11 +87,26 @@ class LmEvalSuite:
         for language in self.languages:
             for place, name in enumerate(self._members[language]):
                 found += list(self._of_task(language, name, place, context))
+        self.facts["rows of the original"] = self._fewer(found)
         found, self.facts["invalid"] = sift(self.name, found, self.languages)
         if context.samples == "quick":
             found = spread(found, self.quick)
         self._sizes = Counter((sample.language, sample.stratum) for sample in found if not sample.invalid)
         yield from found
+
+    def _fewer(self, found: Sequence[Sample]) -> dict[str, str]:
+        """The languages whose data is not the original's whole test set, where its size is known and no `limit` was asked for."""
+        said = {}
+        for language in self.languages:
+            own = [sample for sample in found if sample.language == language]
+            names = {
+                str(getattr(getattr(sample.data[0], "config", None), "dataset_path", None) or "").rpartition("/")[2].lower()
+                for sample in own
+            }
+            whole = ORIGINAL_ROWS.get(names.pop()) if len(names) == 1 else None
+            if whole and not self.limit and len(own) != whole:
+                said[language] = f"{len(own)} of {whole}"
+        return said
 
     def _of_task(self, language: str, name: str, place: int, context: SuiteContext) -> Iterator[Sample]:
         task = self._build(name, context)

@@ -10,6 +10,7 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
 from benchmarks.suites.parallel import prompts
+from harness import evaluation_command
 from harness.gates import Gate, judge_stage
 from harness.rows import Rows, StatisticsError
 from harness.statistics import estimate, score
@@ -235,6 +236,14 @@ def test_pairs_without_english_are_about_their_target(hub):
     assert score(table.select(["tha"], "ceb-tha"), metrics["chrf_without_english"], ["tha"]) == 0
 
 
+def test_shares_lie_between_nought_and_one_and_n_counts_the_direction(hub):
+    made, samples, _metrics = drawn(hub, "tha", pairs=["eng-tha", "tha-eng"])
+    table = kit.answered(made, samples, lambda sample: "" if sample.sample.endswith("1") else sample.data.reference)
+    shown = {line.metric: line for line in evaluation_command.lines(table, "flores200", made.metrics, ["tha"])}
+    assert {shown[f"{name}_{side}"].interval[1] <= 1 for name in ("undecided", "target_language") for side in SIDES} == {True}
+    assert shown["chrf_from_english"].count == str(sum(sample.stratum == "eng-tha" for sample in samples))
+
+
 # -------------------------------------------------------------------------------------------------------------------- spBLEU
 
 
@@ -256,7 +265,8 @@ def test_spbleu_is_absent_without_its_model_and_right_with_one(hub, tmp_path, mo
     )
     (folder / "small.model").rename(folder / "flores200sacrebleuspm")
     made, samples, metrics = drawn(hub, "tha")
-    assert "tok:flores200" in made.facts["signatures"]["spbleu"]
+    assert "tok:spm|" in made.facts["signatures"]["spbleu"]
+    assert "unverified model, as flores200, sha256:" in made.facts["signatures"]["spbleu"], "no digest of the original is published"
     table = kit.answered(made, samples, scrambled)
 
     from sacrebleu.tokenizers import tokenizer_spm

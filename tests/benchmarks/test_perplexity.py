@@ -228,8 +228,8 @@ def test_every_suite_has_its_readme():
     root = Path(__file__).resolve().parents[2] / "benchmarks" / "suites"
     for folder in (path for path in root.iterdir() if (path / "__init__.py").is_file()):
         text = (folder / "README.md").read_text(encoding="utf-8")
-        for heading in ("What", "Source", "Metric", "Counts", "Deviations"):
-            assert heading in text, f"{folder.name}: {heading}"
+        for heading in ("What", "Source", "Metric", "Shots", "Counts", "Deviations"):
+            assert f"**{heading}" in text, f"{folder.name}: {heading}"
 
 
 def test_a_document_that_training_repeats_is_left_out_and_counted(tmp_path):

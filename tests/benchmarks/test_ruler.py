@@ -188,6 +188,21 @@ def test_fitting_ends_where_counts_are_not_regular():
     assert jagged[fit(lambda units: jagged[units], 700, 499)] <= 700
 
 
+def test_a_language_too_short_for_a_length_is_not_run_there_and_leaves_the_others() -> None:
+    """Burmese does not fit 512 tokens of these: its score there is NaN and said; Vietnamese's, and its own at 2,048, are numbers."""
+    suite = build_sea("r", ("vie", "mya"), lengths=(512, 2048), tasks=("niah_multikey_3",), count=2)
+    found = samples_of(suite, byte_like=True)
+    assert list(suite.facts["too short in this model's tokens"]) == ["niah_multikey_3 at 512 in mya"]
+    assert suite.facts["beyond the window"] == 0
+    rows = {sample.sample: suite.row(sample, [{"text": " ".join(sample.data[2].refs)}] if sample.requests else []) for sample in found}
+    assert len(rows) == 8
+    for name, row in rows.items():
+        short = name.startswith("mya/niah_multikey_3@512")
+        assert math.isnan(row.values["score@512"]) == short
+        assert not math.isnan(row.values["score@2048"])
+        assert ("takes" in row.shown.get("not run", "")) == short
+
+
 def test_too_short_a_length_names_the_task_and_the_least():
     with pytest.raises(SuiteError, match=r"niah_multikey_3 at 512 in mya takes at least \d{3,4}; give longer"):
         samples_of(build_sea("s", languages=("mya",), lengths=(512,), tasks=("niah_multikey_3",), count=1), byte_like=True)

@@ -161,6 +161,28 @@ def test_a_conversation_is_rendered_by_the_tokenizers_own_template():
     assert other.request(Request(kind="generate", context=talk, settings={"max_tokens": 4, "chat": True})).context != rendered.context
 
 
+@pytest.mark.parametrize("adds", [False, True], ids=["plain", "adding"])
+@pytest.mark.parametrize("encoding", ["", "lm_eval"])
+def test_a_template_that_writes_a_beginning_gives_exactly_one(adds, encoding):
+    """Neither our prefix nor the one that a tokenizer puts before every text stands beside the template's."""
+    from tokenizers import processors
+
+    made = tokenizer(chat_template="<|endoftext|>" + TEMPLATE)
+    if adds:
+        made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", made.eos_token_id)]
+        )
+        assert made.encode("a")[0] == made.eos_token_id
+    one = Renderer(made, 64)
+    talk = json.dumps({"messages": [{"role": "user", "content": "rice?"}]})
+    settings = {"chat": True} | ({"encoding": encoding} if encoding else {})
+    asked = one.request(Request(kind="generate", context=talk, settings={"max_tokens": 4, **settings}))
+    scored = one.request(choice(talk, "fish", **settings))
+    for rendered in (asked, scored):
+        assert rendered.context[0] == made.eos_token_id
+        assert [*rendered.context, *rendered.continuation].count(made.eos_token_id) == 1
+
+
 @pytest.fixture(scope="module")
 def lm_eval_model():
     from lm_eval.models.huggingface import HFLM

@@ -11,6 +11,8 @@ import pytest
 
 from harness import evaluation, evaluation_command
 from harness.answers import Journal
+from harness.rows import Rows
+from harness.statistics import compare
 from tests.harness.checkpoints import TEXTS, checkpoint
 from tests.harness.fake_server import Fake, serve
 
@@ -114,6 +116,53 @@ def test_an_item_longer_than_the_window_is_scored_counted_and_said(told, tmp_pat
     rows = pyarrow.parquet.read_table(tmp_path / "out" / "scores.parquet").to_pandas()
     assert rows[rows["suite"] == "choice"]["v.margin"].notna().all()
     assert rows[rows["suite"] == "language"]["v.same"].notna().all()
+
+
+def test_a_reference_gives_each_score_its_paired_difference(told, tmp_path, capsys):
+    """As by hand: the same documents, score less score, with the interval of the pairs; a checkpoint against itself is identical."""
+    assert evaluation.main([*told, f"--reference={checkpoint(seed=1)}"]) == 0
+    shown = capsys.readouterr().out
+    assert "less reference, paired" in shown
+    rows = {}
+    for seed in (0, 1):
+        model, _ = evaluation_command.digests(checkpoint(seed=seed))
+        rows[seed] = Rows.read(tmp_path / "out" / "scores.answers" / f"rows-{model[:12]}" / "perplexity.parquet")
+    metric = next(
+        m for m in evaluation_command.load(evaluation_command.specs(["perplexity"], ["ind"], {}, None)["perplexity"], "p").metrics
+    )
+    by_hand = compare(rows[0], rows[1], metric, ["ind"])
+    low, high = by_hand.interval()
+    line = next(line for line in shown.splitlines() if line.startswith("perplexity") and " bits_per_byte " in line and " ind " in line)
+    assert f"{by_hand.value:+.4f} [{low:+.4f}, {high:+.4f}]" in line
+    assert evaluation.main([*told, f"--reference={checkpoint()}"]) == 0
+    assert " identical " in capsys.readouterr().out
+    assert evaluation.main([*told, "--backend=http://localhost:1/v1", f"--reference={checkpoint()}"]) == 2
+    assert "answers for one model" in capsys.readouterr().err
+
+
+def test_a_plain_path_is_a_corpus(told, tmp_path, capsys):
+    """JSONL or Parquet beside the person, the same score as by a recipe's source; what is none is one sentence."""
+    assert evaluation.main(told) == 0
+    first = cells(capsys.readouterr().out)["bits_per_byte", "ind"]
+    texts = [json.loads(line) for line in (tmp_path / "vie.jsonl").read_text(encoding="utf-8").splitlines()]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(texts), tmp_path / "vie.parquet")
+    plain = {"ind": ["ind.jsonl"], "vie": "vie.parquet"}
+    assert evaluation.main([*told, f"--option=perplexity.sources={json.dumps(plain)}"]) == 0
+    shown = cells(capsys.readouterr().out)
+    assert shown["bits_per_byte", "ind"] == first
+    assert ("bits_per_byte", "vie") in shown
+    for wrong in ('{"ind": ["c.txt"], "vie": []}', '{"ind": [7], "vie": [7]}', "c.jsonl", '{"ind": ["gone.jsonl"], "vie": ["vie.jsonl"]}'):
+        assert evaluation.main([*told, f"--option=perplexity.sources={wrong}"]) == 4
+        error = capsys.readouterr().err
+        assert "perplexity" in error
+        assert "Traceback" not in error
+
+
+def test_signatures_and_what_was_not_aligned_stand_under_the_table():
+    facts = {"signatures": {"chrf": "nrefs:1|nc:6"}, "unaligned": {"tha": ["3", "9"], "lao": [str(i) for i in range(30)]}}
+    said = evaluation_command.table([], {"udhr_mt": {"rows": 4, "seconds": 1.0, "facts": facts}})
+    assert "unaligned: tha 3, 9, lao 30 (0, ...)" in said
+    assert "signatures: chrf nrefs:1|nc:6" in said
 
 
 def test_without_options_a_name_stands_for_something():

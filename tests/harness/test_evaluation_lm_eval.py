@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import evaluation
+from harness import evaluation, evaluation_command
 from harness.answers import Journal
 from harness.evaluation import read_rows
 from harness.lm_eval_data import from_mirror, rows
@@ -349,6 +349,19 @@ def test_the_real_mirror_is_what_its_manifest_says(hub):
     listed = json.loads((hub / "MANIFEST.json").read_text())
     name = "facebook/belebele/jav_Latn/test.jsonl"
     assert len(rows(hub, hub / name)) == listed[name]["rows"] == 280  # of 900: the manifest is the truth here
+
+
+def test_a_part_of_the_original_is_said(hub, tmp_path):
+    """The mirror's Belebele holds 280 of 900 questions in Javanese: a fact of the run, in the person's table; XCOPA is whole."""
+    context = SuiteContext(hub=str(hub), profile_dir=str(tmp_path), samples="quick")
+    part = load(SuiteSpec(suite="lm_eval:belebele_jav_Latn", languages=("jav",)), "belebele")
+    assert len(list(part.samples(context))) < 280
+    assert part.facts["rows of the original"] == {"jav": "280 of 900"}
+    said = evaluation_command.table([], {"belebele": {"rows": 60, "seconds": 1.0, "facts": part.facts}})
+    assert "rows of the original: jav 280 of 900" in said
+    whole = load(SuiteSpec(suite="lm_eval:xcopa_th", languages=("tha",)), "xcopa")
+    assert list(whole.samples(context))
+    assert whole.facts["rows of the original"] == {}
 
 
 def test_the_library_is_left_as_it_was(mirror):

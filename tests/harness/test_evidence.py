@@ -32,3 +32,11 @@ def test_a_mirror_counts_by_its_manifest(toy: profiles.Profile, tmp_path: Path) 
     without = evidence.suites_digest(toy, tmp_path, (), None)
     (tmp_path / "MANIFEST.json").write_text("{}")
     assert evidence.suites_digest(toy, tmp_path, (), None) != without
+
+
+def test_a_corpus_by_its_path_counts_by_its_text(tmp_path: Path) -> None:
+    options = {"sources": {"ind": ["texts.jsonl"]}}
+    (tmp_path / "texts.jsonl").write_text('{"text": "a"}')
+    first = evidence._data(options, tmp_path, None, None)
+    (tmp_path / "texts.jsonl").write_text('{"text": "b"}')
+    assert evidence._data(options, tmp_path, None, None) != first

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.suites.perplexity.texts import Text, check_sources, repeated, texts
+from benchmarks.suites.perplexity.texts import Text, as_sources, check_sources, repeated, texts
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, sift, spread
 from training.identification import consistent, identify
 from training.pretraining.sources import SourceError, rows_of
@@ -163,8 +163,8 @@ def build(
         name=name,
         languages=tuple(languages),
         mode=mode,
-        sources=given,
-        apart_from=apart_from or {},
+        sources=as_sources(name, given),
+        apart_from=as_sources(name, apart_from or {}),
         prompts=prompts,
         count=count,
         max_tokens=max_tokens,

@@ -138,7 +138,7 @@ class Parallel:
             self.columns += column(*JUDGED_AS)
             self.metrics.append(ratio("target_language", "same", "decided", "higher", 1.0))
             self.metrics.append(ratio("set_target_language", "same_set", "decided_set", "higher", 1.0))
-            self.metrics.append(ratio("undecided", "undecided", "sentences", "lower"))
+            self.metrics.append(ratio("undecided", "undecided", "sentences", "lower", 1.0))
         if self._scores:
             self.columns += column("bits", "bytes")
             self.metrics.append(ratio("bits_per_byte", "bits", "bytes", "lower"))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suites.perplexity.texts import Text, check_sources, repeated, texts
+from benchmarks.suites.perplexity.texts import Text, as_sources, check_sources, repeated, texts
 from benchmarks.suites.perplexity.trigram import Trigram
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteSpec, sift, spread
 from training.languages import LanguageError, by_code
@@ -132,14 +132,15 @@ def build(
 ) -> Perplexity:
     """Factory of the entry point. `window` 0 is the model's own context; `quick` documents a language and stratum for quick samples.
 
+    A source is one of a recipe's, or a path (JSONL or Parquet with `text`) relative to the profile, at the command to the working directory.
     `apart_from` maps a language to training sources: documents that repeat them are left out.
     """
     return Perplexity(
         name=name,
         languages=tuple(languages),
-        sources=sources,
-        trigram=trigram or {},
-        apart_from=apart_from or {},
+        sources=as_sources(name, sources),
+        trigram=as_sources(name, trigram or {}),
+        apart_from=as_sources(name, apart_from or {}),
         window=window,
         quick=quick,
     )

@@ -15,7 +15,7 @@ from harness.overlap import find
 from harness.suites import Sample, SuiteContext, SuiteError
 from training.pretraining import sources as reading
 from training.pretraining.select import SelectError
-from training.recipe import HubText, TextFiles, WorldText, decode
+from training.recipe import HubText, RecipeError, TextFiles, WorldText, decode
 from training.world.language import WorldError
 
 
@@ -28,6 +28,31 @@ class Text:
     language: str
     stratum: str
     text: str
+
+
+def as_sources(name: str, given: Any) -> dict[str, list[Any]]:
+    """Sources by language, where a plain path (JSONL or Parquet with a column `text`) stands for the file. Raises SuiteError naming what is none."""
+    if not isinstance(given, Mapping):
+        raise SuiteError(f'suite {name}: sources is {given!r}; it maps a language to its sources: {{"ind": ["texts.jsonl"]}}')
+    return {language: [_source(name, language, one) for one in _listed(each)] for language, each in given.items()}
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, list | tuple) else [given]
+
+
+def _source(name: str, language: str, given: Any) -> Any:
+    if isinstance(given, str) and given.endswith((".jsonl", ".parquet")):
+        return TextFiles(path=given, language=language)
+    try:
+        source = decode(given)
+    except (RecipeError, ImportError, TypeError, ValueError) as error:
+        raise SuiteError(f"suite {name}, {language}: {given!r} is no text source: {error}") from error
+    if isinstance(source, WorldText | HubText | TextFiles):
+        return source
+    raise SuiteError(
+        f"suite {name}, {language}: {given!r} is no text source; give a path that ends in .jsonl or .parquet, or a source of a recipe"
+    )
 
 
 def check_sources(name: str, languages: Sequence[str], sources: Mapping[str, Sequence[Any]]) -> None:

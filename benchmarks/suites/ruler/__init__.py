@@ -109,6 +109,7 @@ class Ruler:
         self.facts["prompts"] = "NVIDIA's, from a checkout" if checkout else "ours"
         asked = {task: self._asked(task, context, checkout) for task in self.tasks if TASKS[task].group == "qa"}
         short: dict[str, int] = {}
+        lacking: set[str] = set()
         found: list[Sample] = []
         for iso in self.languages:
             told = nvidia.load(checkout) if checkout else words.load(iso)
@@ -120,16 +121,22 @@ class Ruler:
                         try:
                             found.append(self._sample(told, iso, length, TASKS[task], index, asked.get(task), measure, kept))
                         except TooShort as error:
-                            place = f"{task} at {length} in {iso}"
-                            short[place] = max(short.get(place, 0), error.least + TASKS[task].generate)
-                            break
+                            place, least = f"{task} at {length} in {iso}", error.least + TASKS[task].generate
+                            short[place] = max(short.get(place, 0), least)
+                            lacking.add(iso)
+                            found.append(
+                                _not_run(
+                                    self._named(iso, task, length, index), iso, TASKS[task], length, f"it takes {least} tokens or more"
+                                )
+                            )
                     kept.save()
-        if short:
+        if lacking == set(self.languages):
             told_short = "; ".join(f"{place} takes at least {least}" for place, least in short.items())
             raise SuiteError(
                 f"suite {self.name}: too short in this model's tokens: {told_short}; give longer `lengths`, or leave it out of `tasks`"
             )
-        self.facts["beyond the window"] = sum(not sample.requests for sample in found)
+        self.facts["too short in this model's tokens"] = {place: f"takes at least {least}" for place, least in short.items()}
+        self.facts["beyond the window"] = sum(sample.data[1] > measure.window for sample in found)
         yield from found
 
     def _count(self, length: int, context: SuiteContext) -> int:
@@ -165,26 +172,27 @@ class Ruler:
         measure: Measure,
         kept: Kept,
     ) -> Sample:
-        name = f"{iso}/{task.name}@{length}/{self.seed}-{index}"
-        drawn: Draft | None = None
-        requests: tuple[Request, ...] = ()
-        if length <= measure.window:
-            key = f"ruler/{self.seed}/{iso}/{task.name}@{length}"
+        name = self._named(iso, task.name, length, index)
+        if length > measure.window:
+            return _not_run(name, iso, task, length, f"{length} tokens are beyond the model's window")
+        key = f"ruler/{self.seed}/{iso}/{task.name}@{length}"
 
-            def count(text: str, prefix: str = "") -> int:
-                return measure.tokens(self._request(text, prefix, task))
+        def count(text: str, prefix: str = "") -> int:
+            return measure.tokens(self._request(text, prefix, task))
 
-            drawn = draft(task, told, length, key, index, asked, count)
-            prefix = drawn.prefix
-            budget = length - task.generate
-            size = kept.sizes.get(str(index))
-            if size is None or count(drawn.text(*size), prefix) > budget:
-                size = fitted(drawn, budget, lambda text: count(text, prefix))
-                kept.put(index, size)
-            text = drawn.text(*size)
-            requests = self._requests(text, drawn, task)
+        drawn = draft(task, told, length, key, index, asked, count)
+        prefix = drawn.prefix
+        budget = length - task.generate
+        size = kept.sizes.get(str(index))
+        if size is None or count(drawn.text(*size), prefix) > budget:
+            size = fitted(drawn, budget, lambda text: count(text, prefix))
+            kept.put(index, size)
+        requests = self._requests(drawn.text(*size), drawn, task)
         stratum = f"{task.name}@{length}"
         return Sample(sample=name, cluster=name, language=iso, stratum=stratum, requests=requests, data=(task, length, drawn))
+
+    def _named(self, iso: str, task: str, length: int, index: int) -> str:
+        return f"{iso}/{task}@{length}/{self.seed}-{index}"
 
     def _request(self, text: str, prefix: str, task: Task) -> Request:
         """The generation of an answer; in a conversation the answer prefix opens the assistant's turn."""
@@ -211,10 +219,11 @@ class Ruler:
         )
 
     def row(self, sample: Sample, answers: Sequence[Mapping[str, Any]]) -> Row:
-        """Score and share of the answer, or margin and choice; NaN where the sample was beyond the window."""
+        """Score and share of the answer, or margin and choice; NaN where the sample was not run."""
         task, length, drawn = sample.data
-        shown: dict[str, str] = {"not run": f"{length} tokens are beyond the model's window"}
-        if drawn is None:
+        shown: dict[str, str] = {}
+        if isinstance(drawn, str):
+            shown = {"not run": drawn}
             values = {"score": math.nan, "margin" if self.mode == "margin" else "part": math.nan}
         elif self.mode == "margin":
             scores = [answer["logprob"] for answer in answers]
@@ -247,6 +256,11 @@ class Ruler:
                 columns[metric.numerator] = values[value] if inside else 0.0
                 columns[metric.denominator] = float(inside)
         return columns
+
+
+def _not_run(name: str, iso: str, task: Task, length: int, why: str) -> Sample:
+    """A sample that asks nothing and has no score: its length is beyond the window, or too short for the task in this language."""
+    return Sample(sample=name, cluster=name, language=iso, stratum=f"{task.name}@{length}", data=(task, length, why))
 
 
 def build(
