@@ -6,9 +6,10 @@ often a 95 % interval covers, and how often each one-sided bound errs. The secon
 - A/A: nothing changed but the training seed. Its effect is drawn anew in every run (on both sides, where the reference is a blessed
   checkpoint), and so is what a calibration of five seeds would have measured of it.
 - on the line: the recipe's truth is exactly on each gate's line, the least favourable case of "nothing is wrong". How often does any
-  gate of the stage raise an alarm (5 % is what Holm's correction promises), with that calibration and without? How often does a gate
-  pass: of a checkpoint that is exactly on the line (5 % is what a one-sided bound promises), and of a recipe that is, whose
-  checkpoints lie on either side of it by their seed?
+  gate of the stage raise an alarm (Holm's correction promises 5 % at most; the rate stands with its standard error), with that calibration
+  and without? How often does a gate pass: of a checkpoint that is exactly on the line (5 % is what a one-sided bound promises), and of a
+  recipe that is, whose checkpoints lie on either side of it by their seed? `exact` gates (rows that equal the reference's, no sampling
+  error) are left out: on the line a hair decides, with certainty.
 - defect: nothing was learned (`improves_on`), or the loss is twice the margin. How often is it called a fail?
 
 What a gate's rows look like (clusters, variance between them, seed variance) is its calibration where there is one. Otherwise a shape
@@ -208,6 +209,12 @@ class Planted:
     line: float
     defect: float
 
+    @property
+    def exact(self) -> bool:
+        """Whether the gate asks for equality and its rows showed it: beyond the line is then beyond doubt, and on it undefined."""
+        measured = self.gate.calibrated
+        return self.gate.rule == "matches" and measured is not None and measured.standard_error <= 1e-6 * (self.gate.margin or 1.0)
+
     def truth(self, scene: Scene) -> float:
         """The planted difference."""
         return {"A/A": self.honest, "line": self.line, "defect": self.defect}[scene]
@@ -277,11 +284,23 @@ class Rates:
     all_pass: float
     fails: dict[str, float]
     passes: dict[str, float]
+    runs: int
+    gates: int  # how many were drawn: on the line, without the exact ones
+
+    @property
+    def any_error(self) -> float:
+        """Standard error of `any_fail`, by Wilson's centre, so that none or all of the runs are not certainty."""
+        share = (self.any_fail * self.runs + 2) / (self.runs + 4)
+        return float((share * (1 - share) / self.runs) ** 0.5)
 
 
 def rates(planted: Sequence[Planted], scene: Scene, *, runs: int, seed: int = 0, calibrated: bool = True, seeded: bool = True) -> Rates:
     """Simulate a stage in a scene (see `run_stage`)."""
     rng = np.random.default_rng(seed)
+    if scene == "line":
+        planted = [one for one in planted if not one.exact]
+    if not planted:
+        return Rates(any_fail=0.0, all_pass=0.0, fails={}, passes={}, runs=runs, gates=0)
     fails = {one.gate.name: 0 for one in planted}
     passes = dict(fails)
     any_fail = all_pass = 0
@@ -294,7 +313,12 @@ def rates(planted: Sequence[Planted], scene: Scene, *, runs: int, seed: int = 0,
             passes[name] += verdict.passed
     share = {name: count / runs for name, count in fails.items()}
     return Rates(
-        any_fail=any_fail / runs, all_pass=all_pass / runs, fails=share, passes={name: count / runs for name, count in passes.items()}
+        any_fail=any_fail / runs,
+        all_pass=all_pass / runs,
+        fails=share,
+        passes={name: count / runs for name, count in passes.items()},
+        runs=runs,
+        gates=len(planted),
     )
 
 
@@ -323,16 +347,18 @@ def gate_table(stages: dict[str, list[Planted]], *, runs: int, seed: int = 0) ->
         for one in planted:
             groups.setdefault(f"{one.gate.label}, {one.gate.tier}", []).append(one.gate.name)
         for place, (title, names) in enumerate(groups.items()):
+            drawn = [name for name in names if name in line.fails]
             shares = [
                 same.any_fail if place == 0 else max(same.fails[name] for name in names),
                 same.all_pass if place == 0 else min(same.passes[name] for name in names),
-                line.any_fail if place == 0 else max(line.fails[name] for name in names),
-                blind.any_fail if place == 0 else max(blind.fails[name] for name in names),
-                max(exact.passes[name] for name in names),
-                max(line.passes[name] for name in names),
+                *((rate.any_fail if place == 0 else max(rate.fails[name] for name in drawn)) if drawn else None for rate in (line, blind)),
+                *(max(rate.passes[name] for name in drawn) if drawn else None for rate in (exact, line)),
                 min(defect.fails[name] for name in names),
             ]
-            lines.append(f"| {title} | " + " | ".join(f"{100 * share:.1f} %" for share in shares) + " |")
+            cells = ["exact" if share is None else f"{100 * share:.1f} %" for share in shares]
+            if place == 0 and drawn:
+                cells[2] += f" ± {100 * line.any_error:.1f} of {line.gates}"
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

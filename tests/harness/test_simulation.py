@@ -9,8 +9,8 @@ import pytest
 
 from harness import simulation
 from harness.gates import Calibrated, Gate
-from harness.simulation import COVERAGE_SHAPES, Planted, Shape, Source, coverage, deviates, gate_table, plant, rates
-from harness.statistics import score
+from harness.simulation import COVERAGE_SHAPES, Planted, Shape, Source, coverage, deviates, gate_table, plant, planted_gates, rates
+from harness.statistics import Estimate, score
 from harness.suites import Metric
 
 BITS = Metric(name="bits_per_byte", numerator="bits", denominator="bytes", direction="lower")
@@ -114,6 +114,46 @@ def test_a_false_alarm_is_rare_on_the_line_once_seeds_are_known() -> None:
     blind = rates(planted, "line", runs=150, seed=1, calibrated=False)
     assert known.any_fail <= 0.09
     assert blind.any_fail > known.any_fail
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("level", [0.05, 0.05 / 26])
+def test_five_seeds_do_not_make_an_alarm_too_easy_at_the_levels_that_holm_comes_down_to(share: float, level: float) -> None:
+    """A truth on the line, the variance between seeds guessed from five: Satterthwaite's degrees alone erred 2.4 times too often."""
+    rng, runs = np.random.default_rng(0), 40_000
+    gaps = rng.standard_normal(runs)
+    own = ((1 - share) * rng.chisquare(100, runs) / 100) ** 0.5
+    seeds = (share * rng.chisquare(4, runs) / 4) ** 0.5
+    errors = 0
+    for gap, sampling, spread in zip(gaps, own, seeds, strict=True):
+        if gap > 1.5 * (sampling**2 + spread**2) ** 0.5:  # no level asked for is reached before
+            found = Estimate(value=gap, score=gap, standard_error=sampling, degrees=100, samples=101, clusters=101)
+            errors += found.widened(spread, 5).p_above(0.0) < level
+    assert errors / runs < level + 3 * (level / runs) ** 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["base", "stage1", "stage2"])
+def test_the_shipped_gates_raise_an_alarm_on_their_lines_no_oftener_than_holm_allows(name: str) -> None:
+    """All gates of a stage of nano with a sampling error, each exactly on its line, by what its calibration of five seeds would have shown."""
+    found = rates(planted_gates("nano")[name], "line", runs=300, seed=11)
+    assert found.gates >= 2
+    assert found.any_fail <= 0.05 + 3 * found.any_error
+
+
+def test_exact_gates_have_no_line_to_be_on() -> None:
+    """Rows that equal the reference's: at the line itself a hair decides, with certainty. `expand` has no other gates."""
+    measured = Calibrated(seed_sd=0.0, seeds=5, standard_error=0.0, degrees=23, reference=1.5)
+    same = plant(gate("matches", calibrated=measured), BITS)
+    assert same.exact
+    assert not plant(gate("matches"), BITS).exact
+    found = rates([same], "line", runs=5)
+    assert (found.gates, found.fails, found.any_fail) == (0, {}, 0.0)
+    assert rates([same], "defect", runs=5).fails == {"stage1.g.ind": 1.0}
+    named = dataclasses.replace(same, gate=dataclasses.replace(same.gate, name="stage1.same.ind", label="same"))
+    both = gate_table({"stage1": [named, *stage(2)]}, runs=5).splitlines()
+    assert " of 2 |" in both[2]
+    assert next(line for line in both if line.startswith("| same")).count("exact") == 4
 
 
 def test_another_seed_raises_no_alarm_and_passes() -> None:
