@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 from harness import baselines, children, evidence, launch, quick
 from harness.certificate import Certificate, find_certificate, save_certificate
 from harness.children import BuildError
-from harness.gates import Gate, GatesError, gates_digest, gates_of, judge_stage, load_gates
+from harness.conditions import lacking
+from harness.gates import Gate, GatesError, gates_digest, gates_of, judge_stage, load_gates, not_run
 from harness.launch import LaunchError
 from harness.lease import Lease
 from harness.progress import Progress
@@ -266,6 +268,7 @@ class Pipeline:
         lookup = rows_lookup(rows, kept)
         metrics = {suite: suite_metrics(self.profile, suite) for suite in {gate.suite for gate in own}}
         verdicts = judge_stage(own, lookup, metrics)
+        verdicts |= {gate.name: not_run(gate, f"{gate.suite} {why}") for gate in own if (why := self._lacking(gate.suite))}
         return Certificate(
             stage=stage,
             fingerprint=artifact.record.fingerprint,
@@ -277,6 +280,9 @@ class Pipeline:
             rows={name: str(path) for name, path in rows.items()},
             ungated=self.settings.ungated and not self._ancestors_clear(stage),
         )
+
+    def _lacking(self, suite: str) -> str:
+        return lacking(self.profile.suites[suite], self.settings.originals, os.environ)
 
     def _ancestors_clear(self, stage: str) -> bool:
         return all(self.certify(parent).clear for parent in self.profile.parents(stage))
@@ -356,7 +362,7 @@ class Pipeline:
         suites = {
             name: spec
             for name, spec in self.profile.suites.items()
-            if (not spec.stages or stage in spec.stages) and (parents or not spec.reference)
+            if (not spec.stages or stage in spec.stages) and (parents or not spec.reference) and not self._lacking(name)
         }
         backend, versions = self.settings.backend_of(stage), self._replayed.versions.get(stage, {}) if self._replayed else {}
         other = "" if backend == "hf" else f"-{digest(backend)[:8]}"

@@ -103,14 +103,20 @@ def measured(store: Path) -> dict[str, float]:
 
 
 def plan_line(profile: Profile, samples: str) -> str:
-    """Expected minutes of one checkpoint's evaluation, suite by suite; "" where nothing was measured."""
-    if samples != "quick":
-        return ""
-    found = {name: drawn.seconds for name, drawn in read(path_of(profile)).items() if drawn.seconds is not None}
+    """Expected minutes of one checkpoint's evaluation, suite by suite; "" where nothing was measured.
+
+    Measured are quick samples; those of a full run are taken to be as dear, sample for sample.
+    """
+    found = {
+        name: drawn.seconds * (drawn.of / len(drawn.ids) if samples == "full" else 1)
+        for name, drawn in read(path_of(profile)).items()
+        if drawn.seconds is not None and drawn.ids
+    }
     if not found:
         return ""
     parts = [f"{name} {seconds / 60:.1f}" for name, seconds in sorted(found.items(), key=lambda item: -item[1])]
-    return f"an evaluation, minutes: {', '.join(parts)}; {sum(found.values()) / 60:.0f} in all"
+    how = ", from the quick samples" if samples == "full" else ""
+    return f"an evaluation, minutes{how}: {', '.join(parts)}; {sum(found.values()) / 60:.0f} in all"
 
 
 def write(profile: Profile, drawn: Mapping[str, Drawn]) -> Path:

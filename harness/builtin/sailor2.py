@@ -27,6 +27,13 @@ BELEBELE = {
     "war": "war_Latn",
 }  # fmt: skip
 
+SAILCOMPASS = {
+    "xcopa": ("ind", "tha", "vie"),
+    "belebele": ("ind", "tha", "vie"),
+    "xquad": ("tha", "vie"),
+    "tydiqa": ("ind",),
+}  # of Table 11
+
 
 def _texts(languages: tuple[str, ...], kind: str) -> dict[str, list[object]]:
     source = {"held_out": sailor2.held_out, "trigram": sailor2.trigram}[kind]
@@ -75,6 +82,23 @@ SUITES = {
         languages=tuple(BELEBELE),
         options={"tasks": {language: f"belebele_{code}" for language, code in BELEBELE.items()}},
     ),
+    # IFEval without a chat template: these are base models.
+    "instructions": SuiteSpec(suite="retention", languages=("eng",), options={"part": "instructions", "chat": False, "quick": 300}),
+    # Left out where the environment does not allow code of a model to run (HF_ALLOW_CODE_EVAL=1).
+    "code": SuiteSpec(suite="retention", languages=("eng",), options={"part": "code", "confirm_run_unsafe_code": True, "quick": 164}),
+    "ruler": SuiteSpec(
+        suite="ruler", languages=("eng",), options={"lengths": [4096], "count": 100, "quick": 20}, stages=("base", "stage2")
+    ),
+    "ruler_sea": SuiteSpec(
+        suite="ruler-sea", languages=sailor2.STAGE1_NEW, options={"lengths": [4096], "count": 20, "quick": 10}, stages=("stage1", "stage2")
+    ),
+    # SailCompass's own prompts, the only ones that a published figure is held against; left out without --gate-originals.
+    **{
+        f"sailcompass_{task}": SuiteSpec(
+            suite="sailcompass", languages=languages, options={"task": task, "originals": "given", "quick": 1200}, stages=("stage2",)
+        )
+        for task, languages in SAILCOMPASS.items()
+    },
 }
 
 

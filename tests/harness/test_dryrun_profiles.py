@@ -16,6 +16,7 @@ import pytest
 from harness import gates as gating
 from harness import profiles, suites
 from harness.builtin import sailor2 as built
+from harness.conditions import lacking
 from harness.gates import Gate, Metrics, judge_stage, load_gates
 from harness.gates_command import command
 from harness.profiles import Profile
@@ -31,7 +32,11 @@ SIZES = {
     "sailor2-20b": ("Qwen2.5-14B", "Sailor2-20B"),
 }
 CLUSTERS = 60
-SHARES = {"language": 60, "mathematics": 600, "knowledge": 2280}  # suites of right and wrong, and their quick samples
+ITEMS = {"xcopa": 500, "belebele": 900, "xquad": 1190, "tydiqa": 565}  # of a language, in SailCompass's data
+SHARES = {  # suites of right and wrong, and their samples of a language
+    **{"language": 60, "mathematics": 600, "knowledge": 2280, "code": 164, "instructions": 541, "ruler": 1300, "ruler_sea": 260},
+    **{f"sailcompass_{task}": items for task, items in ITEMS.items()},
+}
 
 
 @pytest.fixture(params=SIZES)
@@ -39,9 +44,20 @@ def profile(request: pytest.FixtureRequest) -> Profile:
     return profiles.load(request.param)
 
 
-def table_16() -> dict[str, dict[str, float]]:
-    with (PAPER / "table_16.csv").open(encoding="utf-8") as file:
+def table(number: str) -> dict[str, dict[str, float]]:
+    """A table of the paper, by model and column."""
+    with (PAPER / f"table_{number}.csv").open(encoding="utf-8") as file:
         return {row.pop("model"): {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)}
+
+
+def table_16() -> dict[str, dict[str, float]]:
+    return table("16")
+
+
+def published(profile: Profile, suite: str, language: str) -> float:
+    """Table 11's figure for the profile's model, as a share."""
+    task = suite.removeprefix("sailcompass_")
+    return table("11")[SIZES[profile.name][1]][f"{task}_{language}" + ("_em" if task in ("xquad", "tydiqa") else "")] / 100
 
 
 # -------------------------------------------------------------------------------------------------------------- profile
@@ -115,13 +131,49 @@ def test_every_stage_and_every_language_is_gated(profile: Profile) -> None:
         assert {gate.label for gate in gates if gate.stage == stage and gate.macro} >= {"learns", "keeps_xcopa", "keeps_belebele"}
 
 
-def test_no_gate_holds_a_score_against_a_published_figure(profile: Profile) -> None:
-    """Promise 8: the paper's texts and prompts are not ours, so every line but the structural ones is an earlier stage's own score."""
-    fixed = [gate for gate in loaded(profile) if not gate.against]
-    assert {(gate.label, gate.line) for gate in fixed} == {("beats_trigram", 0.0), ("identity", 0.0), ("stays", 0.9), ("answers", 0.5)}
-    figures = {f"{value:g}" for row in table_16().values() for value in row.values()}
+def test_a_published_figure_is_held_against_the_original_s_prompts_alone(profile: Profile) -> None:
+    """Promise 8: the paper's texts and our prompts are not the original's, so elsewhere every line but the structural ones is relative."""
+    fixed = [gate for gate in loaded(profile) if not gate.against and not gate.suite.startswith("sailcompass_")]
+    structural = {("beats_trigram", 0.0), ("identity", 0.0), ("stays", 0.9), ("translates_into_it", 0.9), ("answers", 0.5)}
+    assert {(gate.label, gate.line) for gate in fixed} == structural
     for gate in loaded(profile):
-        assert f"{gate.line:g}" not in figures if gate.line else True
+        if gate.label.startswith("as_table_11"):
+            assert profile.suites[gate.suite].options["originals"] == "given"
+            assert suite_metrics(profile, gate.suite)[gate.metric].name.startswith("sailcompass_"), "not sailcompass-like"
+
+
+def test_lines_of_table_11_are_its_figures_less_the_stated_margin(profile: Profile) -> None:
+    """The margin is above what the task's items detect with 90 % power (normal quantiles .95 and .90), 5 % more where items share passages."""
+    found = {(gate.suite, gate.languages[0]): gate for gate in loaded(profile) if gate.label.startswith("as_table_11")}
+    asked = {(name, one) for name, spec in profile.suites.items() if name.startswith("sailcompass_") for one in spec.languages}
+    for suite, language in asked:
+        figure, items = published(profile, suite, language), ITEMS[suite.removeprefix("sailcompass_")]
+        detectable = (1.6449 + 1.2816) * math.sqrt(figure * (1 - figure) / items)
+        metric = metrics_of(profile.name)[suite][
+            "sailcompass_accuracy" if (suite, language) not in found else found[suite, language].metric
+        ]
+        if (suite, language) not in found:
+            assert metric.chance is not None
+            assert figure - detectable < metric.chance + 0.01, "only a line that chance would reach is left out"
+            continue
+        gate = found[suite, language]
+        stated = re.search(r"less (\d+) points", gate.reason)
+        assert stated is not None
+        margin = int(stated[1]) / 100
+        assert gate.line == pytest.approx(figure - margin, abs=1e-6)
+        assert margin > detectable * (1.05 if suite.endswith(("belebele", "xquad")) else 1.0)
+        assert f"{100 * figure:g} on" in gate.reason
+        assert f"{items:,}" in gate.reason
+
+
+def test_the_margin_of_table_9_follows_from_it(profile: Profile) -> None:
+    before, after = (table("09")[name]["4096"] for name in SIZES[profile.name])
+    gate = next(gate for gate in loaded(profile) if gate.label == "as_table_9")
+    assert gate.margin == pytest.approx(max(0.0, before - after) / 100 + 0.05, abs=0.0101)
+    assert gate.margin >= max(0.0, before - after) / 100 + 0.05 - 1e-9
+    assert (gate.rule, gate.against, gate.metric) == ("retains", "base", "ruler-like")
+    assert f"{before:.2f} to {after:.2f}" in gate.reason
+    assert profile.suites["ruler"].options["lengths"] == [4096]
 
 
 def test_choice_gates_on_the_continuous_margin_and_on_earlier_stages_alone(profile: Profile) -> None:
@@ -192,7 +244,16 @@ def rows_of(profile: Profile, suite: str, scores: Scores) -> Rows:
             elif suite in SHARES:
                 hit = float((number + 0.5) / count < score)
                 silent = float((number * 7 % count + 0.5) / count < scores("silence", language))
-                values = dict.fromkeys(("exact_match,flexible-extract", "acc"), hit)
+                columns = (
+                    "exact_match,flexible-extract",
+                    "acc",
+                    "pass@1",
+                    "score",
+                    "correct",
+                    "exact",
+                    "inst_level_loose_acc.sum",
+                )
+                values = dict.fromkeys(columns, hit) | {"inst_level_loose_acc.count": 1.0}
                 values |= {"same_set": hit * (1 - silent), "decided_set": 1 - silent, "abstained_set": silent}
             else:
                 values = {"margin": score * factor, "margin_per_byte": score * factor, "acc": 1.0, "acc_norm": 1.0}
@@ -206,7 +267,8 @@ def translated(profile: Profile, score: float, factor: float) -> dict[str, float
     values: dict[str, float] = {}
     for name in ("chrf_from_english", "chrf_into_english"):
         values |= {column: 100 * score if "match" in column else 100.0 for column in metrics[name].used}
-    bits = metrics["bits_per_byte_from_english"]
+    bits, asked_for = metrics["bits_per_byte_from_english"], metrics["set_target_language_from_english"]
+    values |= {asked_for.numerator: float(score >= 0.4) * min(1.0, 0.97 * factor), asked_for.denominator: 1.0}
     return {**values, bits.numerator: (2 - score) * 1000 * factor, bits.denominator: 1000.0}
 
 
@@ -232,6 +294,10 @@ def honest(profile: Profile) -> dict[str, Scores]:
         def of(suite: str, language: str) -> float:
             if suite in ("identity", "silence"):
                 return 0.0
+            if suite.startswith("sailcompass_"):
+                return published(profile, suite, language)
+            if suite == "ruler":
+                return table("09")[SIZES[profile.name][1 if low else 0]]["4096"] / 100
             if suite in SHARES:
                 return 0.97 if suite == "language" else 0.5
             if suite == "translation":
@@ -322,7 +388,25 @@ def test_lost_reading_is_red(profile: Profile) -> None:
         ("mathematics", 0.8, {"keeps_mathematics.eng"}),
         ("knowledge", 0.9, {"keeps_knowledge.eng"}),
         ("language", 0.7, {"stays.macro"}),
-        ("translation", 0.8, {"translates.macro", "keeps_translation.macro", "keeps_translation_into_english.macro"}),
+        (
+            "translation",
+            0.8,
+            {"translates.macro"}
+            | {f"keeps_translation{side}.{scope}" for side in ("", "_into_english") for scope in ("macro", *sailor2.STAGE1_NEW)},
+        ),
+        (
+            "translation",
+            0.6,  # below .4 the sentences are of another language
+            {"translates.macro", "translates_into_it.macro"}
+            | {f"keeps_target.{language}" for language in sailor2.STAGE1_NEW}
+            | {f"keeps_translation{side}.{scope}" for side in ("", "_into_english") for scope in ("macro", *sailor2.STAGE1_NEW)},
+        ),
+        ("code", 0.5, {"keeps_code.eng"}),
+        ("instructions", 0.6, {"keeps_instructions.eng"}),
+        ("ruler", 0.6, {"as_table_9.eng"}),
+        ("ruler_sea", 0.8, {"keeps_ruler_sea.macro"}),
+        ("sailcompass_tydiqa", 0.6, {"as_table_11_tydiqa.ind"}),
+        ("sailcompass_belebele", 0.6, {f"as_table_11_belebele.{language}" for language in ("ind", "tha", "vie")}),
     ],
 )
 def test_what_is_lost_in_generation_is_red(profile: Profile, suite: str, factor: float, seen: set[str]) -> None:
@@ -341,3 +425,15 @@ def test_silence_is_red_even_where_what_is_said_is_right(profile: Profile) -> No
         return 0.9 if which == "silence" else 1.0 if which == "language" else ladder["stage2"](which, language)
 
     assert red(profile, "stage2", {**ladder, "stage2": silent}) == {"answers.macro"}
+
+
+# -------------------------------------------------------------------------------------------- what the user has to give
+
+
+def test_suites_that_need_a_checkout_or_a_permission_are_left_out_and_say_so(profile: Profile) -> None:
+    said = {name: lacking(spec, (), {}) for name, spec in profile.suites.items()}
+    assert {name for name, why in said.items() if why} == {"code", *(f"sailcompass_{task}" for task in ITEMS)}
+    assert "--gate-originals DIR" in said["sailcompass_xcopa"]
+    assert "HF_ALLOW_CODE_EVAL=1" in said["code"]
+    allowed = {"HF_ALLOW_CODE_EVAL": "1"}
+    assert not any(lacking(spec, (Path("checkout"),), allowed) for spec in profile.suites.values())

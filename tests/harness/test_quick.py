@@ -39,9 +39,22 @@ def test_what_is_written_is_read_and_held(toy: profiles.Profile) -> None:
     with pytest.raises(SuiteError, match=r"perplexity.*1 gone, e.g. .*; 1 new, e.g. other.*harness.quick write"):
         quick.hold(path, "perplexity", [*drawn["perplexity"].ids[1:], "other"])
     assert quick.plan_line(toy, "quick") == "an evaluation, minutes: perplexity 1.5; 2 in all"
-    assert quick.plan_line(toy, "full") == ""
+    of, ids = drawn["perplexity"].of, len(drawn["perplexity"].ids)
+    minutes = 1.5 * of / ids
+    assert quick.plan_line(toy, "full") == f"an evaluation, minutes, from the quick samples: perplexity {minutes:.1f}; {minutes:.0f} in all"
     quick.write(toy, quick.draw(toy, None))  # seconds that were not measured again are kept
     assert quick.read(path)["perplexity"].seconds == 90.0
+
+
+def test_a_full_run_is_told_from_the_quick_one(toy: profiles.Profile) -> None:
+    drawn = {"a": Drawn(ids=("1", "2"), of=20, seconds=60.0), "b": Drawn(ids=("1",), of=1, seconds=30.0), "c": Drawn(ids=("1",), of=9)}
+    path = quick.path_of(toy)
+    path.parent.mkdir(exist_ok=True)
+    quick.write(toy, drawn)
+    assert quick.plan_line(toy, "quick") == "an evaluation, minutes: a 1.0, b 0.5; 2 in all"
+    assert quick.plan_line(toy, "full") == "an evaluation, minutes, from the quick samples: a 10.0, b 0.5; 10 in all"
+    quick.write(toy, {"c": drawn["c"]})
+    assert quick.plan_line(toy, "full") == "", "never measured"
 
 
 def test_a_file_that_is_none_is_named(toy: profiles.Profile) -> None:

@@ -25,7 +25,7 @@ def start(order: Path, size: int) -> list[subprocess.Popen[bytes]]:
     ]
 
 
-def run(order: Path, size: int = 2, seconds: float = 180) -> list[int]:
+def run(order: Path, size: int = 2, seconds: float = 400) -> list[int]:
     """Start them, wait for them, and return their exit codes."""
     children = start(order, size)
     try:

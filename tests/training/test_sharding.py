@@ -93,10 +93,10 @@ def test_split_in_bfloat16_and_with_frozen_layers(base: Path, tmp_path: Path, ch
         assert furthest(one, work / "result") < 5e-5
 
 
-@pytest.mark.parametrize(("first", "then"), [("fsdp", "fsdp"), ("fsdp", "whole"), ("whole", "fsdp")])
+@pytest.mark.parametrize(("first", "then"), [("fsdp", "whole"), ("whole", "fsdp")])
 def test_a_stopped_run_goes_on_split_or_whole(base: Path, tmp_path: Path, first: str, then: str) -> None:
     """SIGTERM to one process stops all of them after the step with a snapshot; how the model lies in memory is no part of it."""
-    recipe = small.continual(steps=60)
+    recipe = small.continual(steps=30)
     one = alone(base, tmp_path / "one", recipe=recipe)
     work = tmp_path / "two"
     children = processes.start(order(base, work, recipe=recipe, sharding=first), 2)
@@ -105,12 +105,12 @@ def test_a_stopped_run_goes_on_split_or_whole(base: Path, tmp_path: Path, first:
             assert all(child.poll() is None for child in children)
             time.sleep(0.02)
         children[1].send_signal(signal.SIGTERM)
-        assert [child.wait(timeout=120) for child in children] == [130, 130]
+        assert [child.wait(timeout=300) for child in children] == [130, 130]
     finally:
         for child in children:
             child.kill()
     assert not (work / "done.json").exists()
     assert processes.run(order(base, work, recipe=recipe, sharding=then)) == [0, 0]
-    assert 0 < facts(work)["resumed_at"][0] < 60
+    assert 0 < facts(work)["resumed_at"][0] < 30
     assert small.losses(work / "result") == pytest.approx(small.losses(one), abs=2e-4)
     assert furthest(one, work / "result") < 5e-3
