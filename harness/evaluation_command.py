@@ -335,7 +335,7 @@ def _run(given: argparse.Namespace, progress: Progress) -> None:
 
 
 def _of_reference(order: Any, kept: Path, progress: Progress) -> dict[str, Rows]:
-    """The reference checkpoint's rows by suite. What is itself a comparison with it (`identity`) has none."""
+    """The reference checkpoint's rows by suite. What is itself a comparison with it (`identity`) has none, and no rank but 0 has any."""
     from harness import evaluation
 
     suites = {name: spec for name, spec in order.suites.items() if spec.suite != "identity"}
@@ -351,10 +351,9 @@ def _of_reference(order: Any, kept: Path, progress: Progress) -> dict[str, Rows]
         reference=None,
         reference_digest="",
     )
-    if suites:
-        evaluation.run(told, lambda **event: progress.show(f"reference {order.reference.name}", event))
-        progress.clear()
-    return {name: Rows.read(rows / f"{name}.parquet") for name in suites}
+    summary = evaluation.run(told, lambda **event: progress.show(f"reference {order.reference.name}", event)) if suites else {}
+    progress.clear()
+    return {name: Rows.read(rows / f"{name}.parquet") for name in summary}
 
 
 def _languages(text: str) -> list[str]:
