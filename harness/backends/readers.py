@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from harness.backends.packed import Kept as KeptSpans
 from harness.backends.packed import Packed, likeliest
-from harness.backends.trie import Line, plan
+from harness.backends.trie import Line, Span, plan
 
 CHUNK = 128  # columns by which the cache grows
 SHARED = 32  # tokens that prompts must share for their beginning to be read apart
@@ -108,10 +108,10 @@ class Plain:
         found = [0] * len(prompts)
         for batch in plan([Line((*prompt, 0), len(prompt)) for prompt in prompts], self.packed.budget):
 
-            def into(layer: int, keys: Any, values: Any) -> None:
+            def into(layer: int, keys: Any, values: Any, spans: Sequence[Span] = batch.spans) -> None:
                 cache.room(layer, width, keys)
                 for store, new in ((cache.keys[layer], keys[0]), (cache.values[layer], values[0])):
-                    for span in batch.spans:
+                    for span in spans:
                         for line in span.lines:
                             store[first + line, :, span.start : span.start + span.end - span.begin] = new[:, span.begin : span.end]
 
@@ -136,7 +136,9 @@ class Plain:
             def attend(layer: int, query: Any, keys: Any, values: Any) -> Any:
                 cache.room(layer, columns, keys)
                 if unseen is not None and not masks:  # additive, once a step: sdpa would make one of a boolean mask in every layer
-                    masks.append(torch.zeros(unseen.shape, dtype=query.dtype, device=device).masked_fill_(unseen, -torch.inf)[:, None, None])
+                    masks.append(
+                        torch.zeros(unseen.shape, dtype=query.dtype, device=device).masked_fill_(unseen, -torch.inf)[:, None, None]
+                    )
                 mine, its = cache.keys[layer], cache.values[layer]
                 mine[rows, :, at], its[rows, :, at] = keys[:, :, 0], values[:, :, 0]
                 # The query heads of one key head become its positions: no key is repeated.

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.backends.decoding import Greedy, by_transformers, cut
-from harness.backends.readers import CHUNK, SHARED, Masked, Plain, common, forward_of, runs
 from harness.backends.hf import HFBackend
 from harness.backends.lean import lean
+from harness.backends.readers import CHUNK, SHARED, Masked, Plain, common, forward_of, runs
 from tests.harness.checkpoints import checkpoint, logprobs, tokenizer
 
 END = 0
