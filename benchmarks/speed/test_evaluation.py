@@ -67,13 +67,13 @@ def requests_of(task: str, limit: int) -> list[Any]:
 
 
 def xquad() -> list[tuple[str, dict[str, Any]]]:
-    """Prompts and generation arguments of lm-eval's own task xquad_vi; its template is read, for its scoring needs another transformers."""
+    """Prompts and generation arguments of lm-eval's own task xquad_en; its template is read, for its scoring needs another transformers."""
     import lm_eval.tasks
     import yaml
     from lm_eval.utils import apply_template
 
-    told = yaml.safe_load((Path(lm_eval.tasks.__file__).parent / "xquad" / "xquad_vi.yaml").read_text(encoding="utf-8"))
-    found = rows("google/xquad/xquad.vi/validation.jsonl")[: 2 * ITEMS]
+    told = yaml.safe_load((Path(lm_eval.tasks.__file__).parent / "xquad" / "xquad_en.yaml").read_text(encoding="utf-8"))
+    found = rows("google/xquad/xquad.en/validation.jsonl")[: 2 * ITEMS]
     return [(apply_template(told["doc_to_text"], row), {"until": ["\n"], "do_sample": False, "temperature": 0.0}) for row in found]
 
 
@@ -161,7 +161,7 @@ def test_generation_beside_lm_evals_generate_until() -> None:
         ROUNDS,
     )
     same = sum(one == other for one, other in zip(found["ours"].result, found["theirs"].result, strict=True))
-    row("lm-eval's task xquad_vi, generation", len(asked), found, "-", f"{same} of {len(asked)} texts")
+    row("lm-eval's task xquad_en, generation", len(asked), found, "-", f"{same} of {len(asked)} texts")
     assert same == len(asked)
 
 

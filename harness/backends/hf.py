@@ -1,7 +1,8 @@
 """Answers requests with a causal language model on transformers: likelihood, rolling likelihood, greedy text, difference of logits.
 
-Likelihood runs the decoder once over rows that share their prefix (`trees.py`) and the output layer only where a token is predicted, in
-slices, so that no array of all tokens times the vocabulary ever exists. Sums are in float64. In float32 neither the batch nor the
+Likelihood reads what requests begin with once (`trie.py`, on a CPU for Llama and Qwen2), or the context of an item's choices once
+(`trees.py`, everywhere else), and runs the output layer only where a token is predicted, in slices, so that no array of all tokens times
+the vocabulary ever exists. Sums are in float64. In float32 neither the batch nor the
 sharing moves a log-probability by more than 1e-4; in bfloat16 that is not promised (reference smol.md: up to 0.69 for a long choice).
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 from harness.answers import Answer
 from harness.backends.decoding import Greedy, by_transformers
 from harness.backends.lean import Lean, lean
-from harness.backends.packed import Packed
+from harness.backends.packed import Packed, log_probability
 from harness.backends.readers import Masked, Plain, forward_of
 from harness.backends.rendering import BackendError, Rendered
 from harness.backends.trees import Tree, arrays, batches, split, windows, worth_sharing
@@ -181,13 +182,13 @@ class HFBackend:
                 extra = {"attention_mask": self._mask(batch.segments), "position_ids": torch.from_numpy(batch.positions).to(self.device)}
             picks = torch.from_numpy(batch.picks).to(self.device)
             targets = torch.from_numpy(batch.targets).to(self.device)
-            losses, likeliest = [], []
+            found, likeliest = [], []
             for start, logits in self._logits(self.model, self.plain_head, tokens, picks, extra):
                 target = targets[start : start + self.rows]
-                losses.append(torch.nn.functional.cross_entropy(logits, target, reduction="none").double().cpu())
+                found.append(log_probability(logits, torch.arange(len(target), device=self.device), target).cpu())
                 if greedy:
                     likeliest.append((logits.argmax(-1) == target).cpu())
-            logprobs = -torch.cat(losses).numpy()
+            logprobs = torch.cat(found).numpy()
         owners, inverse = np.unique(batch.owners, return_inverse=True)
         sums = np.bincount(inverse, weights=logprobs)
         hits = (

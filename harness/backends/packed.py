@@ -68,11 +68,18 @@ class Packed:
                 logits = self.head(states[start : start + self.rows]).float()
                 chosen = slice(*np.searchsorted(batch.rows, (start, start + self.rows)))
                 rows, targets = (torch.from_numpy(array[chosen]).to(self.device) for array in (batch.rows - start, batch.targets))
-                found = logits[rows, targets]
-                logprobs.append((found.double() - logits.logsumexp(-1).double()[rows]).cpu().numpy())
+                logprobs.append(log_probability(logits, rows, targets).cpu().numpy())
                 if greedy:
                     hits.append(likeliest(logits)[rows.cpu().numpy()] == batch.targets[chosen])
         return np.concatenate(logprobs), np.concatenate(hits)
+
+
+def log_probability(logits: Any, rows: Any, targets: Any) -> Any:
+    """Log-probability (M,), float64, of `targets` in `rows` of float32 logits.
+
+    Over 49,152 entries float32's `cross_entropy` is 1e-5 a token off, always to one side; `logsumexp` is not (measured against float64).
+    """
+    return logits[rows, targets].double() - logits.logsumexp(-1).double()[rows]
 
 
 def likeliest(logits: Any) -> Any:

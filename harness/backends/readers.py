@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from harness.backends.packed import Kept as KeptSpans
 from harness.backends.packed import Packed, likeliest
-from harness.backends.trie import Line, plan
+from harness.backends.trie import Line, Span, plan
 
 CHUNK = 128  # columns by which the cache grows
 SHARED = 32  # tokens that prompts must share for their beginning to be read apart
@@ -108,10 +108,10 @@ class Plain:
         found = [0] * len(prompts)
         for batch in plan([Line((*prompt, 0), len(prompt)) for prompt in prompts], self.packed.budget):
 
-            def into(layer: int, keys: Any, values: Any) -> None:
+            def into(layer: int, keys: Any, values: Any, spans: Sequence[Span] = batch.spans) -> None:
                 cache.room(layer, width, keys)
                 for store, new in ((cache.keys[layer], keys[0]), (cache.values[layer], values[0])):
-                    for span in batch.spans:
+                    for span in spans:
                         for line in span.lines:
                             store[first + line, :, span.start : span.start + span.end - span.begin] = new[:, span.begin : span.end]
 

@@ -8,6 +8,7 @@ batches go on from it. A node longer than a batch is read in pieces, so that nei
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def nodes(lines: Sequence[Line], least: int = LEAST) -> list[Node]:
     import numpy as np
 
     arrays = [np.asarray(line.tokens[:-1]) for line in lines]
-    shared = [0, *(_common(one, other) for one, other in zip(arrays, arrays[1:], strict=False))]
+    shared = [0, *(_common(one, other) for one, other in itertools.pairwise(arrays))]
     found: list[Node] = []
     waiting = [(0, len(lines), 0, -1)]
     while waiting:
@@ -87,7 +88,7 @@ def nodes(lines: Sequence[Line], least: int = LEAST) -> list[Node]:
         if same or end - begin >= least:
             found.append(Node(low, high, begin, end, parent))
             begin, parent = end, len(found) - 1
-        waiting.extend((one, other, begin, parent) for one, other in reversed(list(zip(borders, borders[1:], strict=False))))
+        waiting.extend((one, other, begin, parent) for one, other in reversed(list(itertools.pairwise(borders))))
     return found
 
 
@@ -142,7 +143,8 @@ def _batch(
     for name in names:
         columns[name + 1] = columns[name] + made[name].end - made[name].begin
     picked: list[tuple[int, int, int]] = []  # column, target, line
-    tokens, positions = [], []
+    tokens: list[int] = []
+    positions: list[np.ndarray] = []
     for name in names:
         node = made[name]
         tokens.extend(lines[node.low].tokens[node.begin : node.end])
