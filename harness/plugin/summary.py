@@ -168,6 +168,8 @@ class Summary:
         terminalreporter.write_line(header, bold=True)
         for row, line in zip(rows, lines, strict=True):
             terminalreporter.write_line(line, **COLOURS["waived" if row["waived"] else row["verdict"]])
+        for note in words.margin_notes(rows):
+            terminalreporter.write_line(note, yellow=True)
 
 
 def exit_code(rows: dict[str, dict[str, Any]], failed_elsewhere: bool, markexpr: str, defects: Sequence[Mapping[str, Any]] = ()) -> int:
