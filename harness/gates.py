@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.rows import Rows
 
 RULES = ("at_least", "at_most", "improves_on", "retains", "matches")
+DISCORDANCE = 0.35  # share of answers that change between two checkpoints, where nobody has measured it
 BASELINES = ("blessed", "release")
 Rule = Literal["at_least", "at_most", "improves_on", "retains", "matches"]
 Outcome = Literal["pass", "fail", "inconclusive", "not run"]
@@ -116,6 +117,8 @@ class Verdict:
     samples: int = 0
     clusters: int = 0
     detectable: float | None = None  # smallest true distance from the line found with 90 % power
+    margin: float | None = None  # of the gate, in the metric's unit; None for a fixed line
+    uncalibrated: bool = False  # the margin was not held against a detectable difference when the gates were loaded
     failing_p: float | None = None  # Holm-adjusted p-value of "the truth is on the passing side"
     exact: bool = False  # the rows are identical to the reference's: no interval was needed
     waived: bool = False
@@ -133,14 +136,19 @@ class Verdict:
         """Whether a stage may not be built on this one: anything but a pass that nobody waived."""
         return not self.passed and not self.waived
 
+    @property
+    def coarse(self) -> bool:
+        """Whether the margin is less than these samples could tell from nought: a pass still is one, a loss of the margin is often missed."""
+        return self.margin is not None and self.detectable is not None and self.detectable > self.margin and not self.exact
+
     def encode(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "coarse": self.coarse}
 
     @classmethod
     def decode(cls, data: Mapping[str, Any]) -> Verdict:
         """Rebuild what `encode` wrote (after a trip through JSON)."""
-        fields = dict(data)
+        fields = {key: value for key, value in data.items() if key != "coarse"}
         fields["telling"] = tuple(Telling(**item) for item in fields.get("telling", ()))
         if fields.get("interval") is not None:
             fields["interval"] = tuple(fields["interval"])
@@ -182,6 +190,11 @@ def expected_detectable(gate: Gate) -> float | None:
     own, (seed, _) = gate.calibrated.standard_error, seed_variance(gate)
     widen = 1 + 0.82 / gate.calibrated.degrees  # t over normal quantiles to first order, (z^2 + 1) / 4, averaged over .95 and .90
     return widen * (1.6449 * own + 1.2816 * (own**2 + seed**2) ** 0.5)
+
+
+def pairs_detectable(samples: int, discordance: float = DISCORDANCE) -> float:
+    """What `samples` pairs of right and wrong find with 90 % power: (z_.95 + z_.90) sqrt(d / n), a share d of the answers having changed."""
+    return 2.9264 * float((discordance / samples) ** 0.5)
 
 
 def margin_of(gate: Gate, reference: float | None) -> float | None:

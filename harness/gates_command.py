@@ -14,8 +14,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import calibration, profiles
-from harness.gates import Gate, GatesError, Metrics, expected_detectable, load_gates, margin_of, seed_variance
+from harness import calibration, profiles, quick
+from harness.gates import (
+    DISCORDANCE,
+    Gate,
+    GatesError,
+    Metrics,
+    expected_detectable,
+    load_gates,
+    margin_of,
+    pairs_detectable,
+    seed_variance,
+)
 from harness.gates_file import check_words
 from harness.profiles import Profile, ProfileError
 from harness.rules import suite_metrics
@@ -56,7 +66,8 @@ def _lint(what: str) -> int:
             return 0
         what = built_in
     profile = profiles.load(what)
-    gates = load_gates(profile.gates, profile, _metrics(profile))
+    metrics = _metrics(profile)
+    gates = load_gates(profile.gates, profile, metrics)
     stages = {gate.stage: gate.family for gate in gates}
     measured = sum(gate.calibrated is not None for gate in gates)
     print(
@@ -65,9 +76,25 @@ def _lint(what: str) -> int:
     for note in calibration.notes(profile, gates):
         print(note)
     for gate in gates:
+        if said := _blind_pairs(gate, metrics, profile):
+            print(said)
         if gate.waiver and not gate.waiver.active(datetime.date.today()):
             print(f"{gate.name}: its waiver ({gate.waiver.who}) expired on {gate.waiver.until}; mend the gate or renew it")
     return 0
+
+
+def _blind_pairs(gate: Gate, metrics: Metrics, profile: Profile) -> str:
+    """For an uncalibrated gate on answers right or wrong: whether the committed sample is too small for its margin; "" where not known."""
+    drawn = quick.read(quick.path_of(profile)).get(gate.suite)
+    if gate.calibrated or not gate.against or gate.margin is None or drawn is None or not metrics[gate.suite][gate.metric].binary:
+        return ""
+    found = pairs_detectable(len(drawn.ids))
+    if found <= gate.margin:
+        return ""
+    return (
+        f"{gate.name}: uncalibrated, and its margin of {gate.margin:.4g} is below the {found:.4g} that the {len(drawn.ids)} committed pairs of "
+        f"{gate.suite} detect at best, if {DISCORDANCE:.0%} of the answers change"
+    )
 
 
 def _profile_of(path: Path) -> str | None:

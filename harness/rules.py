@@ -256,6 +256,8 @@ def _decide(test: _Test, adjusted: float, own: float) -> Verdict:
         samples=found.samples,
         clusters=found.clusters,
         detectable=detectable,
+        margin=margin_of(gate, found.reference),
+        uncalibrated=gate.calibrated is None,
         failing_p=adjusted,
         exact=exact,
         telling=() if verdict == "pass" else _telling(test),

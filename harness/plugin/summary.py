@@ -172,6 +172,8 @@ class Summary:
             terminalreporter.write_line(line, **COLOURS["waived" if row["waived"] else row["verdict"]])
         for line in notes(rows):
             terminalreporter.write_line(line)
+        for note in words.margin_notes(rows):
+            terminalreporter.write_line(note, yellow=True)
 
 
 def exit_code(rows: dict[str, dict[str, Any]], failed_elsewhere: bool, markexpr: str, defects: Sequence[Mapping[str, Any]] = ()) -> int:

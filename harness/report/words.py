@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 COLUMNS = ("gate", "value", "line", "against", "n", "detectable", "verdict")
@@ -57,10 +57,23 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
         number(row["line"], "+.4f" if row["difference"] is not None else ".4f"),
         against,
         count if row["samples"] else "",
-        number(row["detectable"]),
+        number(row["detectable"]) + (f" > margin {number(row['margin'])}" if row.get("coarse") else ""),
         verdict if row["verdict"] != "not run" else f"not run: {row['reason']}",
     )
     return dict(zip(COLUMNS, said, strict=True))
+
+
+def margin_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What stands under the table of margins that say little: not held against a detectable difference, or less than it turned out to be."""
+    said = []
+    if without := [row["gate"] for row in rows if row.get("uncalibrated")]:
+        which = "all gates" if len(without) == len(rows) else f"{len(without)} of {len(rows)} gates"
+        said.append(f"uncalibrated, {which}: margin not held against a detectable difference when it was loaded")
+    if coarse := [row["gate"] for row in rows if row.get("coarse")]:
+        said.append(
+            f"margin below what these samples can detect (a pass stays a pass; a loss of the margin may go unseen): {', '.join(coarse)}"
+        )
+    return said
 
 
 def counted(count: int, thing: str) -> str:

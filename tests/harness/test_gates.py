@@ -385,6 +385,19 @@ def test_a_verdict_survives_json() -> None:
     assert Verdict.decode(json.loads(json.dumps(found.encode()))) == found
 
 
+def test_a_margin_below_what_the_samples_detect_is_marked_and_its_pass_stays() -> None:
+    """The bound cleared the line, so it is a pass; but a loss of the margin would often have been missed."""
+    better = documents(1.5, seed=2)
+    wide = judged(gate(), better, REFERENCE)
+    assert (wide.verdict, wide.coarse, wide.uncalibrated) == ("pass", False, True)
+    narrow = judged(gate(margin=wide.detectable / 2), better, REFERENCE)
+    assert (narrow.verdict, narrow.coarse, narrow.margin) == ("pass", True, wide.detectable / 2)
+    assert narrow.encode()["coarse"]
+    assert not judged(gate(margin=1e-9), REFERENCE, REFERENCE).coarse, "exact rows need no power"
+    seeds = Calibrated(seed_sd=0.0, seeds=5, standard_error=0.01, degrees=39)
+    assert not judged(gate(calibrated=seeds), better, REFERENCE).uncalibrated
+
+
 def test_the_telling_samples_are_the_worst_clusters() -> None:
     """Three planted disasters are the three that are shown, worst first, with their text."""
     bits = REFERENCE.values["bits"].copy()

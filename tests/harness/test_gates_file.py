@@ -219,6 +219,31 @@ def test_the_command_line(tmp_path: Path, monkeypatch, capsys) -> None:
     assert "no rule 'improve'" in capsys.readouterr().err
 
 
+def test_lint_says_where_pairs_are_too_few_for_an_uncalibrated_margin(tmp_path: Path, monkeypatch, capsys) -> None:
+    """By the share of answers that change, where nothing was measured and the sample is committed: 2.93 sqrt(d / n)."""
+    import json
+
+    from scipy import stats
+
+    from harness import gates_command
+
+    exact = (stats.norm.ppf(0.95) + stats.norm.ppf(0.9)) * (0.25 / 600) ** 0.5
+    assert gates.pairs_detectable(600, 0.25) == pytest.approx(exact, rel=1e-4)
+    accuracy = {**LEARNS, "suite": "choice", "metric": "accuracy", "rule": "retains", "against": "expand", "languages": ["ind"]}
+    loaded(tmp_path, {**accuracy, "name": "narrow", "margin": 0.06}, {**accuracy, "name": "wide", "margin": 0.08})
+    path = tmp_path / "gates" / "toy.toml"
+    (tmp_path / "samples").mkdir()
+    drawn = {"choice": {"ids": [f"ind/{place}" for place in range(600)], "of": 900, "seconds": None}}
+    (tmp_path / "samples" / "toy.json").write_text(json.dumps({"schema": 1, "suites": drawn}))
+    monkeypatch.setattr(gates_command.profiles, "load", lambda name: profile_at(path))
+    monkeypatch.setattr(gates_command, "suite_metrics", lambda profile, suite: METRICS[suite])
+    assert gates.main(["lint", "toy"]) == 0
+    said = capsys.readouterr().out
+    assert "uncalibrated: all gates: margin not held against a detectable difference" in said
+    assert "stage1.narrow.ind: uncalibrated, and its margin of 0.06 is below the 0.07068 that the 600 committed pairs" in said
+    assert "stage1.wide.ind" not in said
+
+
 def test_a_file_that_no_profile_uses_is_linted_for_its_words(tmp_path: Path, monkeypatch, capsys) -> None:
     """Names cannot be checked there, and the message says so."""
     from harness import gates_command

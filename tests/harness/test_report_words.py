@@ -36,6 +36,8 @@ def gate_rows(draw: st.DrawFn) -> dict[str, Any]:
         "clusters": clusters,
         "samples": draw(st.just(clusters) | st.integers(0, 500)),
         "detectable": draw(st.none() | numbers),
+        "margin": draw(numbers),
+        "coarse": draw(st.booleans()),
         "verdict": draw(st.sampled_from(["pass", "fail", "inconclusive", "not run"])),
         "waived": draw(st.booleans()),
         "reason": "blocked by base.speaks.eng (fail)",
@@ -48,6 +50,18 @@ def test_cells_are_the_terminals(row: dict[str, Any]) -> None:
     place = 0
     for said in words.cells(row).values():
         place = line.index(said, place) + len(said)
+
+
+def test_a_margin_that_says_little_is_named_under_the_table_and_beside_its_number() -> None:
+    rows = [
+        {"gate": "a", "detectable": 0.3, "margin": 0.1, "coarse": True, "uncalibrated": True},
+        {"gate": "b", "detectable": 0.05, "margin": 0.1, "coarse": False, "uncalibrated": False},
+        {"gate": "before these were kept"},
+    ]
+    uncalibrated, coarse = words.margin_notes(rows)
+    assert uncalibrated.startswith("uncalibrated, 1 of 3 gates: margin not held against a detectable difference")
+    assert coarse.endswith(": a")
+    assert words.margin_notes(rows[1:]) == []
 
 
 @given(st.text(st.characters(), max_size=60))
