@@ -66,8 +66,8 @@ class Launcher:
             return cls(kind=text)
         for shape in (TORCHRUN, SLURM):
             if found := shape.fullmatch(text):
-                sizes = {name: int(size or 0) for name, size in found.groupdict().items()}
-                return cls(kind=kind, **sizes)
+                sizes = found.groupdict()
+                return cls(kind=kind, nodes=int(sizes.get("nodes") or 0), gpus=int(sizes.get("gpus") or 0))
         raise LaunchError(f"--gate-launcher {text!r}: use one of {', '.join(LAUNCHERS)}")
 
     def command(self, module: str, order: Path) -> list[str]:

@@ -56,6 +56,8 @@ class Summary:
             f"seatrials: profile {profile.name}, device {device}{settings.threads} threads), samples {pipeline.samples}",
             f"  store {_home(settings.store)}, hub {_home(settings.hub) or 'none'}, baseline {pipeline.baseline_name()}",
         ]
+        if settings.backend != "hf":
+            lines.append(f"  suites are answered by {settings.backend}; identity by hf")
         if settings.ungated:
             lines.append("  UNGATED: stages are built on checkpoints that did not pass; nothing of this run is certified or can be blessed")
         plan = pipeline.plan(selected)

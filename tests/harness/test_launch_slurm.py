@@ -89,7 +89,8 @@ def test_two_nodes_build_one_artifact(slurm: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads((work / "result" / "build.json").read_text())["processes"] == 2
+    facts = json.loads((work / "result" / "build.json").read_text())
+    assert (facts["processes"], facts["sharding"]) == (2, "whole"), "auto splits on CUDA alone"
     assert small.losses(work / "result") == pytest.approx(small.losses(alone.result), abs=1e-5)
 
 

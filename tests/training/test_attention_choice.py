@@ -38,15 +38,18 @@ def facts(result: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("device", "precision", "installed", "chosen"),
     [
-        ("cpu", "float32", True, "packed"),
-        ("cpu", "bfloat16", True, "packed"),
-        ("cuda", "bfloat16", True, "flash"),
-        ("cuda", "bfloat16", False, "flex"),
-        ("cuda", "float32", True, "flex"),  # flash-attn has no float32
+        ("cpu", "float32", ("flash_attn", "triton"), "packed"),
+        ("cpu", "bfloat16", ("flash_attn", "triton"), "packed"),
+        ("cuda", "bfloat16", ("flash_attn", "triton"), "flash"),
+        ("cuda", "bfloat16", ("triton",), "flex"),
+        ("cuda", "float32", ("flash_attn", "triton"), "flex"),  # flash-attn has no float32
+        ("cuda", "bfloat16", (), "packed"),
     ],
 )
-def test_auto_is_by_device_and_package(monkeypatch: pytest.MonkeyPatch, device: str, precision: str, installed: bool, chosen: str) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed and name == "flash_attn" else None)
+def test_auto_is_by_device_and_package(
+    monkeypatch: pytest.MonkeyPatch, device: str, precision: str, installed: tuple[str, ...], chosen: str
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in installed else None)
     assert choose("auto", device, precision) == chosen
     assert choose("sdpa", device, precision) == "sdpa", "what is named is taken"
 

@@ -54,8 +54,7 @@ def furthest(one: Path, other: Path) -> float:
     return max((before[name] - after[name]).abs().max().item() for name in before)
 
 
-@pytest.mark.parametrize("sharding", ["whole", "fsdp"])
-@pytest.mark.parametrize("parent", TIED)
+@pytest.mark.parametrize(("sharding", "parent"), [("whole", "tied"), ("fsdp", "tied"), ("fsdp", "untied")])
 def test_two_processes_train_as_one(base: Path, tmp_path: Path, sharding: str, parent: str) -> None:
     """The same losses and weights within rounding, files of the same names and configuration, written by rank 0."""
     one = alone(base, tmp_path / "one", parent)
@@ -72,12 +71,6 @@ def test_two_processes_train_as_one(base: Path, tmp_path: Path, sharding: str, p
     assert built["parameters"] == facts(tmp_path / "one")["parameters"]
     assert max(built["leakage"]) == 0.0
     assert (work / "done.json").exists()
-
-
-def test_on_a_cpu_auto_keeps_the_model_whole(base: Path, tmp_path: Path) -> None:
-    work = tmp_path / "two"
-    assert processes.run(order(base, work)) == [0, 0]
-    assert facts(work)["sharding"] == "whole"
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"train": "new_blocks"}], ids=str)

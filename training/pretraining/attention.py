@@ -40,7 +40,8 @@ class AttentionError(Exception):
 
 
 def choose(wanted: str, device: str, precision: str) -> str:
-    """The implementation that `auto` stands for: `packed` on a CPU; on CUDA `flash` where it is installed and can be had, else `flex`.
+    """The implementation that `auto` stands for: `packed` on a CPU; on CUDA `flash` where it is installed and can be had, else `flex`,
+    which needs a compiler (triton), else `packed`.
 
     Any other name of IMPLEMENTATIONS stands for itself. Raises AttentionError for a name that is neither.
     """
@@ -50,7 +51,9 @@ def choose(wanted: str, device: str, precision: str) -> str:
         return wanted
     if device != "cuda":
         return "packed"
-    return "flash" if precision == "bfloat16" and importlib.util.find_spec("flash_attn") is not None else "flex"
+    if precision == "bfloat16" and importlib.util.find_spec("flash_attn") is not None:
+        return "flash"
+    return "flex" if importlib.util.find_spec("triton") is not None else "packed"
 
 
 def use_attention(model: PreTrainedModel, implementation: str) -> None:
