@@ -14,13 +14,15 @@ from tests.plugin.conftest import TOY, Run
 
 # Runs before the plugin's own end of the session: the verdicts stand, nothing is blessed yet.
 MEANWHILE = """
-import json, os, pathlib
+import json, os, pathlib, subprocess
 
 def pytest_sessionfinish(session):
     if os.environ.get("MEANWHILE"):
         path = pathlib.Path(__file__).parent / "blessed/gates/blessed/stage1.json"
         data = json.loads(path.read_text())
         path.write_text(json.dumps({**data, "reason": "another's"}))
+        identity = ["-c", "user.name=o", "-c", "user.email=o@example.invalid", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, "commit", "-qam", "another's"], cwd=path.parent, check=True)
 """
 
 

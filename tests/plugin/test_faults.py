@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -11,8 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from harness.rows import Rows
 from harness.store import Store
 from tests.plugin.conftest import ROOT, TOY, Run, plugin_arguments, run_pytest
 
@@ -54,16 +57,33 @@ def training_child(store: Path) -> int:
     """The process id of the child that builds in a store, once it trains."""
     progress = lambda: [path for path in store.glob(".building/*/progress.jsonl") if '"train"' in path.read_text()]  # noqa: E731
     wait_for(progress)
-    order = progress()[0].with_name("order.json")
+    found = child_of("training.run", progress()[0].with_name("order.json"))
+    assert found, "no child"
+    return found
+
+
+def child_of(module: str, order: Path) -> int | None:
+    """The process id of the child that runs `module` on an order (or on one under that directory)."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 command = (entry / "cmdline").read_text()
             except OSError:
                 continue
-            if str(order) in command and "training.run" in command:
+            if str(order) in command and module in command:
                 return int(entry.name)
-    raise AssertionError("no child")
+    return None
+
+
+def answers(store: Path) -> int:
+    """How many answers the journals of a store hold."""
+    return sum(path.read_bytes().count(b"\n") for path in (store / "answers").rglob("*.jsonl"))
+
+
+def decided(store: Path) -> dict[str, str]:
+    """The verdicts of the newest run."""
+    newest = max((store / "runs").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return {row["gate"]: row["verdict"] for row in json.loads(newest.read_text())["gates"]}
 
 
 @pytest.mark.slow
@@ -77,6 +97,45 @@ def test_a_killed_pytest_loses_nothing_and_the_weights_are_the_same(toy: Run, tm
     result = toy("-m", "stage1")
     assert result.returncode == 0, result.stdout
     assert contents(store) == contents(warm_store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_evaluations_killed_at_random_points_end_in_the_same_rows_and_verdicts(
+    toy: Run, tmp_path: Path, warm_store: Path, seed: int
+) -> None:
+    """Through the pipeline, over every stage: after a random number of answers or a random time, the child or pytest itself."""
+    store, rng, kills = tmp_path / ".seatrials", random.Random(seed), 0
+    for name in ("answers", "rows", "certificates", "runs"):
+        shutil.rmtree(store / name)
+    while kills < 5:
+        process = start(tmp_path)
+        target = answers(store) + rng.randrange(1, 120)
+        until = time.monotonic() + (rng.uniform(0.5, 8) if rng.random() < 1 / 3 else 120)
+        while process.poll() is None and answers(store) < target and time.monotonic() < until:
+            time.sleep(0.01)
+        child = child_of("harness.evaluation", store / "rows")
+        if process.poll() is None:
+            if child is not None and rng.random() < 2 / 3:
+                os.kill(child, signal.SIGKILL)
+            else:
+                process.kill()
+            kills += 1
+        said, _ = process.communicate(timeout=600)  # a kill of an orphan leaves a run that goes on to its end
+        if process.returncode == 0:
+            break  # it was quicker than the kills
+        assert process.returncode in (4, -signal.SIGKILL), said
+    assert kills
+    result = toy("-m", "stage1")
+    assert result.returncode == 0, result.stdout
+    assert decided(store) == decided(warm_store)
+    whole = {path.relative_to(warm_store): Rows.read(path) for path in (warm_store / "rows").rglob("*.parquet")}
+    assert len(whole) == 6  # three stages, two suites
+    for path, expected in whole.items():
+        found = Rows.read(store / path)
+        assert list(found.sample) == list(expected.sample)
+        for name, values in expected.values.items():  # other batches after a kill: sums of float32 in another order
+            np.testing.assert_allclose(found.values[name], values, rtol=1e-5, atol=1e-5, err_msg=f"{path} {name}")
 
 
 @pytest.mark.slow
