@@ -75,7 +75,7 @@ SUITES = {
     "mmlu": SuiteSpec(
         suite="culture",
         languages=("ind", "mya", "vie", "zsm"),
-        options={"dataset": "global_mmlu_lite", "quick": 12},
+        options={"dataset": "global_mmlu_lite", "quick": 20},
         stages=COMPARED,
     ),
     "culture": SuiteSpec(suite="culture", languages=(*smol.STAGE1_NEW, *smol.STAGE2_NEW), stages=COMPARED),
