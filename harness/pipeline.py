@@ -36,17 +36,7 @@ from training.pretraining.sources import SourceError, data_digest
 from training.recipe import ImportCheckpoint, Recipe, digest, encode
 
 # What stops a stage with a message for a person.
-TOLD = (
-    BuildError,
-    StoreError,
-    SourceError,
-    ModelError,
-    SuiteError,
-    StatisticsError,
-    GatesError,
-    LaunchError,
-    baselines.BaselineError,
-)
+TOLD = (BuildError, StoreError, SourceError, ModelError, SuiteError, StatisticsError, GatesError, LaunchError, baselines.BaselineError)
 SAVE_EVERY = 60.0  # seconds between a builder's saved states
 
 
@@ -334,9 +324,9 @@ class Pipeline:
             if artifact is not None:
                 certificate = self._certificates.get(stage) or self._stored_certificate(stage, artifact)
                 rows = certificate.rows.get(stage) if certificate else None
-                record = artifact.record
                 answered = evidence.answered_by(Path(rows)) if rows else {}
-                found[stage] = {"fingerprint": record.fingerprint, "content": record.content, "rows": rows, "answered_by": answered}
+                names = {"fingerprint": artifact.record.fingerprint, "content": artifact.record.content}
+                found[stage] = {**names, "rows": rows, "answered_by": answered}
         return found
 
     def backend_version(self) -> str:
@@ -407,12 +397,11 @@ class Pipeline:
         made = self.fingerprint(stage)
         assert made is not None  # the parents are here
         workdir = self.store.workdir(made, stage)
-        submitted = workdir / "detached.json"
         lease = Lease(self.store.building / "leases", f"build-{made[:12]}")
 
         def waiting(who: str) -> None:
             # A detached build may take weeks: come back later. One whose result stands has only its process's end to wait for.
-            if submitted.is_file() and not (workdir / "done.json").is_file():
+            if (workdir / "detached.json").is_file() and not (workdir / "done.json").is_file():
                 raise NotBuilt(children.state_of(workdir))
             self.progress.show(stage, {"phase": f"waiting for {who}"})
 
@@ -478,14 +467,14 @@ class Pipeline:
         """Training text and evaluation text must not overlap; compared once for each pair of them. Raises BuildError."""
         if not getattr(recipe, "portions", ()):
             return
-        kept = (self.profile.overlap, self.profile.overlap_window)
-        told = {"data": self.data(stage), "recipe": encode(recipe), "suites": self._suites_digest(), "kept": list(kept)}
+        kept = [self.profile.overlap, self.profile.overlap_window]
+        told = {"data": self.data(stage), "recipe": encode(recipe), "suites": self._suites_digest(), "kept": kept}
         directory = self.store.root / "overlap" / digest(told)[:24]
         order = {
             "suites": {name: encode(spec) for name, spec in self.profile.suites.items()},
             "recipe": encode(recipe),
-            "share": self.profile.overlap,
-            "window": self.profile.overlap_window,
+            "share": kept[0],
+            "window": kept[1],
             "hub": str(self.settings.hub) if self.settings.hub else None,
             "profile_dir": str(self.profile.directory),
         }

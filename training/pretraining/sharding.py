@@ -34,7 +34,8 @@ def shard(model: PreTrainedModel, device: str) -> None:
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(device, (distributed.get_world_size(),))
-    for layer in model.base_model.layers:
+    layers: Any = model.base_model.layers
+    for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
     model.to(device)  # type: ignore[arg-type]  # the buffers; the shards are there
@@ -50,8 +51,9 @@ def call(model: PreTrainedModel, function: Callable[..., Any], *arguments: Any, 
 
 def reshard(model: PreTrainedModel) -> None:
     """Give back what a pass without a backward pass left gathered; nothing where the model is whole."""
-    if hasattr(model, "through"):
-        model.reshard()
+    split: Any = model
+    if hasattr(split, "through"):
+        split.reshard()
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
