@@ -134,7 +134,7 @@ class Summary:
                 "samples": self.pipeline.samples,
                 "profile_name": self.pipeline.profile.name,
                 "stages": self.pipeline.stages_of_record(self.selected),
-                "backend": self.pipeline.settings.backend,
+                "backend": settings.backend,
                 "backend_version": self.pipeline.backend_version(),
                 "gates_digest": self.pipeline.gates_digest,
                 "ungated": settings.ungated,

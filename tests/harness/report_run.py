@@ -214,7 +214,7 @@ def _record(store: Store, profile: profiles.Profile, path: Path, reports: list[A
         stages_of_record=lambda _: stages,
         backend_version=lambda: "hf of this test",
         samples="full",
-        settings=SimpleNamespace(ungated=ungated, store=store.root, hub=None, profile=profile),
+        settings=SimpleNamespace(backend="hf", ungated=ungated, store=store.root, hub=None, profile=profile),
         gates_digest=gates_digest(profile.gates),
         profile=profile,
     )
