@@ -61,7 +61,7 @@ def test_the_order_names_who_answers(tmp_path: Path, orders: list[dict[str, Any]
 def test_a_certificate_of_one_backend_is_not_another_s(tmp_path: Path) -> None:
     record = SimpleNamespace(content="c" * 64)
     keys = {
-        pipeline(tmp_path, backend=backend)._certificate_key("base", SimpleNamespace(record=record))  # type: ignore[arg-type]
+        pipeline(tmp_path, backend=backend)._certificate_key("base", SimpleNamespace(record=record), {})  # type: ignore[arg-type]
         for backend in ("hf", "vllm", "http://a/v1#{stage}", "http://b/v1#{stage}")
     }
     assert len(keys) == 4

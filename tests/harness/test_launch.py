@@ -34,7 +34,7 @@ def test_each_launcher_runs_the_module_on_the_order() -> None:
 
 @pytest.mark.parametrize("text", ["", "rocket", "command:", "local:2", "slurm,big"])
 def test_an_unknown_launcher_names_the_ones_that_exist(text: str) -> None:
-    with pytest.raises(LaunchError, match="use one of local, torchrun, slurm, command"):
+    with pytest.raises(LaunchError, match=r"use one of local, torchrun\[:GPUS\], slurm\[:NODES\[xGPUS\]\], command:"):
         Launcher.parse(text)
 
 
@@ -104,9 +104,13 @@ def test_ctrl_c_reaches_the_child_and_waits_for_its_last_save(tmp_path: Path) ->
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)  # to the process, as a terminal does
 
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        children.watch("stage1", process, directory, SILENT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever shell started the tests
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            children.watch("stage1", process, directory, SILENT)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (directory / "saved").exists()
     assert process.returncode == 130
 

@@ -73,6 +73,7 @@ def test_two_processes_train_as_one(base: Path, tmp_path: Path, sharding: str, p
     assert (work / "done.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"train": "new_blocks"}], ids=str)
 def test_split_in_bfloat16_and_with_frozen_layers(base: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     recipe = small.continual(**changes)
@@ -86,6 +87,7 @@ def test_split_in_bfloat16_and_with_frozen_layers(base: Path, tmp_path: Path, ch
         assert furthest(one, work / "result") < 5e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), [("fsdp", "whole"), ("whole", "fsdp")])
 def test_a_stopped_run_goes_on_split_or_whole(base: Path, tmp_path: Path, first: str, then: str) -> None:
     """SIGTERM to one process stops all of them after the step with a snapshot; how the model lies in memory is no part of it."""
