@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,7 +118,8 @@ def test_blocks_change_nothing(monkeypatch) -> None:
     assert len(whole) == 2
 
 
-def test_the_nano_profile_keeps_training_and_evaluation_apart() -> None:
+@pytest.mark.parametrize("stage", ["base", "stage1", "stage2"])
+def test_the_nano_profile_keeps_training_and_evaluation_apart(stage: str) -> None:
     from harness.profiles import load
     from training.recipe import encode
 
@@ -125,7 +127,7 @@ def test_the_nano_profile_keeps_training_and_evaluation_apart() -> None:
     suites = {name: encode(spec) for name, spec in profile.suites.items()}
     order = {
         "suites": suites,
-        "recipe": encode(profile.stages["base"].recipe),
+        "recipe": encode(profile.stages[stage].recipe),
         "hub": None,
         "profile_dir": str(Path()),
         "share": profile.overlap,
