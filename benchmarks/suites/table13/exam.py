@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suites.perplexity.texts import texts
+from benchmarks.suites.perplexity.texts import repeated
 from benchmarks.suites.table13 import sources
 from benchmarks.suites.table13.sources import Question
 from benchmarks.suites.table13.wording import WORDS, Words
-from harness.overlap import find
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, spread
 
 FORMS = ("cloze", "letter")
@@ -139,11 +138,8 @@ class Exam:
 
     def _apart(self, made: list[Sample], context: SuiteContext) -> list[Sample]:
         """Without the questions whose text also stands in the training text."""
-        dropped: set[str] = set()
-        for language in self.apart_from:
-            asked = [(self.name, one.sample, one.data["text"]) for one in made if one.language == language]
-            training = (text.text for text in texts(self.name, [language], self.apart_from, context))
-            dropped |= {overlap.sample for overlap in find(training, asked)}
+        asked = [(one.sample, one.language, one.data["text"]) for one in made]
+        dropped = repeated(self.name, asked, self.apart_from, context)
         if dropped:
             self.facts["left out, in the training text"] = len(dropped)
         return [one for one in made if one.sample not in dropped]
