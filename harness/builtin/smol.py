@@ -75,7 +75,7 @@ SUITES = {
     "mmlu": SuiteSpec(
         suite="culture",
         languages=("ind", "mya", "vie", "zsm"),
-        options={"dataset": "global_mmlu_lite", "quick": 20},
+        options={"dataset": "global_mmlu_lite", "quick": 16},
         stages=COMPARED,
     ),
     "culture": SuiteSpec(suite="culture", languages=(*smol.STAGE1_NEW, *smol.STAGE2_NEW), stages=COMPARED),
@@ -95,14 +95,14 @@ SUITES = {
     "xquad": SuiteSpec(
         suite="sailcompass",
         languages=("tha",),
-        options={"task": "xquad", "modes": ["likelihood"], "quick": 60, "apart_from": _training("tha")},
+        options={"task": "xquad", "modes": ["likelihood"], "quick": 40, "apart_from": _training("tha")},
         stages=COMPARED,
     ),
     # A model of this size does not translate, but it knows more or less of what a translation will say.
     "nusax": SuiteSpec(
         suite="nusax_mt",
         languages=("ind", "jav", "sun"),
-        options={"modes": ["likelihood"], "split": "valid", "quick": 60},
+        options={"modes": ["likelihood"], "split": "valid", "quick": 40},
         stages=COMPARED,
     ),
     "pud": SuiteSpec(suite="pud_mt", languages=("tha",), options={"modes": ["likelihood"], "quick": 60}, stages=COMPARED),

@@ -1,6 +1,6 @@
 """Language consistency: does a response stay in the language of its prompt?
 
-Two kinds of prompt. `continue`: the first half of a held-out document, which a base model must go on with in its language. `answer`: a passage
+Two kinds of prompt. `continue`: the beginning of a held-out document, which a base model must go on with in its language. `answer`: a passage
 and a question about it, which a chat model must answer in theirs (chat template where the option `chat` is set). Responses are identified
 by `training.identification`; what it abstains on is counted apart and is neither right nor wrong.
 """
@@ -22,6 +22,7 @@ from training.world import items
 
 SHOWN = 200  # characters of prompt and response that a person sees
 LEAST = 40  # characters of a document that is cut in two
+LONGEST = 240  # characters of a prompt: its language is plain long before, and every token of it is paid for
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -38,7 +39,7 @@ class LanguageSuite:
     max_tokens: int
     chat: bool
     quick: int
-    version: int = 1
+    version: int = 2  # 2: prompts of at most LONGEST characters
 
     def __post_init__(self) -> None:
         """Declare the metrics and check the mode and the sources."""
@@ -80,12 +81,14 @@ class LanguageSuite:
                 short[text.language] = short.get(text.language, 0) + 1
             else:
                 found.append(text)
-        known = repeated(self.name, [(text.sample, text.language, text.text) for text in found], self.apart_from, context)
-        for text in found:
+        asked = [dataclasses.replace(text, text=text.text[: _border(text.text)]) for text in found]
+        both = [(text.sample, text.language, text.text) for text in (*found, *asked)]  # a prompt may stand in training where its document does not
+        known = repeated(self.name, both, self.apart_from, context)
+        for text in asked:
             if text.sample in known or taken.get(text.language, 0) >= self.count:
                 continue
             taken[text.language] = taken.get(text.language, 0) + 1
-            yield dataclasses.replace(text, text=text.text[: _border(text.text)])
+            yield text
 
     def _questions(self, context: SuiteContext, invalid: list[Sample]) -> Iterator[Text]:
         if self.prompts:
@@ -138,8 +141,8 @@ def is_elsewhere(response: str, prompt: Mapping[str, Any]) -> bool:
 
 
 def _border(text: str) -> int:
-    """Where a document is cut: the first space after its middle, or the middle where it has no spaces."""
-    middle = len(text) // 2
+    """Where a document is cut: the first space after its middle (at most LONGEST), or the middle where it has no spaces."""
+    middle = min(len(text) // 2, LONGEST)
     found = text.find(" ", middle)
     return found if 0 <= found < len(text) - 10 else middle
 
