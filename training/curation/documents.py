@@ -1,0 +1,248 @@
+"""What flows through curation: documents, the shards they lie in, and what could not be read.
+
+A shard is a JSONL (.jsonl, .jsonl.gz, .jsonl.zst) or Parquet file of rows with `text` and, where known, `id`, `url`, `language`, `source` and
+`licence`; every other column is carried through. A row that cannot be read is quarantined with file, row, offset and reason: counted, never
+fatal, never silent. Shards are written whole or not at all, and hold at most SHARD_DOCUMENTS documents or SHARD_BYTES of text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import gzip
+import io
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+COLUMNS = ("id", "text", "url", "language", "source", "licence")
+LONGEST_LINE = 64 * 2**20  # bytes; a longer line is no document
+SHARD_DOCUMENTS, SHARD_BYTES = 20_000, 64 * 2**20
+ROW_GROUP = 1_000  # rows; narrow passes over small row groups keep memory flat (measured, README)
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class CurationError(Exception):
+    """Input, settings or an output directory that curation cannot work with; the message names file, line, field or option and the mend."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Document:
+    """One text and where it comes from. `language` is ISO 639-3, "" where unknown; `extra` holds every other column."""
+
+    id: str
+    text: str
+    url: str = ""
+    language: str = ""
+    source: str = ""
+    licence: str = ""
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """The document as one flat row."""
+        return {**{name: getattr(self, name) for name in COLUMNS}, **self.extra}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quarantined:
+    """What could not be read: the file, its row (from 1), the byte where the row starts (-1: unknown), and why."""
+
+    file: str
+    row: int
+    offset: int
+    reason: str
+
+
+Quarantine = Callable[[Quarantined], None]
+
+
+def suffix_of(path: Path) -> str:
+    """The known suffix of a shard's name, "" for none."""
+    return next((suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if path.name.endswith(suffix)), "")
+
+
+def files_of(patterns: Sequence[str]) -> list[Path]:
+    """The files that paths, directories (their shards) and glob patterns name, each once, sorted within a pattern. Raises CurationError."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            named = sorted(entry for entry in path.iterdir() if entry.is_file() and suffix_of(entry) and not entry.name.startswith((".", "_")))
+        else:
+            named = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]
+        if not named:
+            raise CurationError(f"--input {pattern}: no such file, no file that matches, or a directory without {', '.join(SUFFIXES)}")
+        found.update(dict.fromkeys(entry.absolute() for entry in named))
+    return list(found)
+
+
+# ---------------------------------------------------------------------------------------------------------------- reading
+
+
+def read(path: Path, quarantine: Quarantine) -> Iterator[Document]:
+    """The documents of a shard, in order; what is amiss goes to `quarantine`. Raises CurationError where no row of the file can be had."""
+    match suffix_of(path):
+        case ".parquet":
+            yield from _parquet(path, quarantine)
+        case "":
+            raise CurationError(f"{path} is no shard: its name ends in none of {', '.join(SUFFIXES)}")
+        case _:
+            yield from _jsonl(path, quarantine)
+
+
+def document(row: Mapping[str, Any], path: Path, number: int) -> Document:
+    """A row as a document. Raises ValueError saying what is amiss."""
+    text = row.get("text")
+    if not isinstance(text, str):
+        raise ValueError("it has no `text`" if text is None else f"its `text` is a {type(text).__name__}, not a string")
+    if not text.strip():
+        raise ValueError("its `text` is blank")
+    if bad := _UNWRITABLE.search(text):
+        raise ValueError(f"its `text` holds U+{ord(bad.group()):04X} at character {bad.start()}")
+    known = {name: row.get(name) for name in COLUMNS if name != "text"}
+    if odd := [name for name, value in known.items() if value is not None and not isinstance(value, (str, int))]:
+        raise ValueError(f"its `{odd[0]}` is a {type(known[odd[0]]).__name__}, not a string")
+    fields = {name: "" if value is None else str(value) for name, value in known.items()}
+    fields["id"] = fields["id"] or f"{path.name}#{number}"
+    return Document(text=text, extra={key: value for key, value in row.items() if key not in COLUMNS}, **fields)
+
+
+def _jsonl(path: Path, quarantine: Quarantine) -> Iterator[Document]:
+    number = offset = 0
+    try:
+        with _opened(path) as file:
+            while line := file.readline(LONGEST_LINE + 1):
+                number, start = number + 1, offset
+                offset += len(line)
+                if len(line) > LONGEST_LINE:
+                    while line and not line.endswith(b"\n"):
+                        line = file.readline(2**20)
+                        offset += len(line)
+                    quarantine(Quarantined(file=str(path), row=number, offset=start, reason=f"a line longer than {LONGEST_LINE} bytes"))
+                    continue
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line.decode("utf-8"))
+                    if not isinstance(row, dict):
+                        raise ValueError(f"a {type(row).__name__}, not an object")
+                    made = document(row, path, number)
+                except UnicodeDecodeError as error:
+                    quarantine(Quarantined(file=str(path), row=number, offset=start + error.start, reason="not UTF-8"))
+                except (ValueError, RecursionError) as error:
+                    quarantine(Quarantined(file=str(path), row=number, offset=start, reason=str(error)))
+                else:
+                    yield made
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        quarantine(Quarantined(file=str(path), row=number + 1, offset=offset, reason=f"the compressed stream is torn: {error}"))
+    except OSError as error:  # zstandard tells a torn stream so; so does the disk
+        if suffix_of(path) != ".jsonl.zst":
+            raise CurationError(f"{path} cannot be read: {error}") from error
+        quarantine(Quarantined(file=str(path), row=number + 1, offset=offset, reason=f"the compressed stream is torn: {error}"))
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The bytes of a JSONL shard, decompressed as they are read."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise CurationError(f"{path} cannot be read: {error}") from error
+    match suffix_of(path):
+        case ".jsonl.gz":
+            return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+        case ".jsonl.zst":
+            import pyarrow
+
+            return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.PythonFile(file), "zstd"))
+        case _:
+            return file
+
+
+def _parquet(path: Path, quarantine: Quarantine) -> Iterator[Document]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise CurationError(f"{path} is no Parquet file, or a torn one: {error}") from error
+    if "text" not in file.schema_arrow.names:
+        raise CurationError(f"{path} has no column `text` (it has {', '.join(file.schema_arrow.names)}); rename the one that holds the text")
+    number = 0
+    for batch in file.iter_batches(batch_size=ROW_GROUP):
+        for row in batch.to_pylist():
+            number += 1
+            try:
+                made = document(row, path, number)
+            except ValueError as error:
+                quarantine(Quarantined(file=str(path), row=number, offset=-1, reason=str(error)))
+            else:
+                yield made
+
+
+# ---------------------------------------------------------------------------------------------------------------- writing
+
+
+def write(path: Path, documents: Iterable[Document]) -> int:
+    """Write one shard, whole or not at all; returns how many documents are in it. Its name says the format."""
+    rows = [made.row() for made in documents]
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    match suffix_of(path):
+        case ".parquet":
+            _write_parquet(aside, rows)
+        case ".jsonl":
+            aside.write_bytes(_lines(rows))
+        case ".jsonl.gz":
+            aside.write_bytes(gzip.compress(_lines(rows), mtime=0))
+        case ".jsonl.zst":
+            import pyarrow
+
+            with pyarrow.OSFile(str(aside), "wb") as sink, pyarrow.CompressedOutputStream(sink, "zstd") as file:
+                file.write(_lines(rows))
+        case _:
+            raise CurationError(f"{path}: a shard's name ends in {', '.join(SUFFIXES)}")
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    aside.replace(path)
+    return len(rows)
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n" for row in rows)
+
+
+def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Known columns as strings; others as what they are, or as JSON where their values are of several types."""
+    import pyarrow
+    import pyarrow.parquet
+
+    others = sorted({name for row in rows for name in row} - set(COLUMNS))
+    columns = {name: pyarrow.array([row[name] for row in rows], pyarrow.string()) for name in COLUMNS}
+    for name in others:
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pyarrow.array(values)
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+            columns[name] = pyarrow.array([None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values])
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=ROW_GROUP, compression="zstd")
+
+
+def in_shards(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Cut a stream into what fits a shard."""
+    part: list[Document] = []
+    size = 0
+    for made in documents:
+        part.append(made)
+        size += len(made.text)
+        if len(part) >= SHARD_DOCUMENTS or size >= SHARD_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
