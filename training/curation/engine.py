@@ -46,13 +46,15 @@ class Engine:
         """`function(item)` for every item, results in the order of the items. The function and its items are pickled; the first error ends it."""
         if self.runner == "ray":
             yield from self._ray(function, items)
-        elif self.workers == 1:
-            yield from map(function, items)
-        else:
-            # spawned, not forked: Daft and numba hold threads of their own
-            context = multiprocessing.get_context("spawn")
-            with concurrent.futures.ProcessPoolExecutor(self.workers, mp_context=context) as pool:
-                yield from pool.map(function, items)
+            return
+        told = list(items)
+        if self.workers == 1 or len(told) < 2:
+            yield from map(function, told)
+            return
+        # spawned, not forked: Daft and numba hold threads of their own
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(min(self.workers, len(told)), mp_context=context) as pool:
+            yield from pool.map(function, told)
 
     def _ray(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         import ray
@@ -60,6 +62,11 @@ class Engine:
         if not ray.is_initialized():
             options: dict[str, Any] = {"address": self.address} if self.address else {}
             ray.init(**options, log_to_driver=False)
-        task = ray.remote(function)
-        for pending in [task.remote(item) for item in items]:
+        task = ray.remote(_call)
+        for pending in [task.remote(function, item) for item in items]:
             yield ray.get(pending)
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    """What a Ray task runs: any callable, which `ray.remote` alone does not take."""
+    return function(item)
