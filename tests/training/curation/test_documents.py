@@ -16,7 +16,9 @@ from training.curation.documents import CurationError, Document, Quarantined
 WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=30)
 EXTRA = st.dictionaries(st.sampled_from(["year", "score", "tags"]), st.one_of(st.integers(-9, 9), WORDS), max_size=3)
 DOCUMENTS = st.lists(
-    st.builds(Document, id=WORDS.filter(str.strip), text=WORDS.filter(str.strip), url=WORDS, language=st.sampled_from(["", "tha"]), extra=EXTRA),
+    st.builds(
+        Document, id=WORDS.filter(str.strip), text=WORDS.filter(str.strip), url=WORDS, language=st.sampled_from(["", "tha"]), extra=EXTRA
+    ),
     max_size=6,
 )
 
@@ -95,7 +97,9 @@ def test_a_huge_line_is_passed_over_without_being_held(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
 def test_a_torn_stream_gives_what_it_holds_and_says_where_it_ends(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    many = [Document(id=str(number), text=f"{number} " + " ".join(str(number * step % 9973) for step in range(200))) for number in range(400)]
+    many = [
+        Document(id=str(number), text=f"{number} " + " ".join(str(number * step % 9973) for step in range(200))) for number in range(400)
+    ]
     shards.write(path, many)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
