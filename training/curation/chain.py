@@ -5,6 +5,7 @@
     OUTPUT/dropped/NN-NAME/       what each layer dropped, with its reason
     OUTPUT/quarantine.jsonl       what could not be read
     OUTPUT/report.json            the counts (report.py makes text and HTML of them)
+    OUTPUT/run.json               of which input and recipe this is; comes last: a corpus without it is not finished
 
 A step is named by the digest of all that came before it, so a changed setting runs its own layer and those after it again, no other. A shard's
 counts are written after everything else of it: what has counts is done. The output is the same whatever the number of workers.
@@ -31,6 +32,7 @@ from training.curation.engine import Engine
 from training.curation.layer import Decision, Judge, Layer
 from training.curation.settings import Curation
 from training.curation.sources import Sources, documents_of
+from training.pretraining.sources import file_digest
 from training.recipe import digest, encode
 
 EXCERPT = 300  # characters of a dropped document that are kept beside its reason
@@ -86,28 +88,36 @@ class Step:
 
 
 def run(
-    recipe: Curation, inputs: Sequence[str], output: Path, engine: Engine, tell: Tell = lambda _: None, *, keep_work: bool = False
+    recipe: Curation,
+    inputs: Sequence[str],
+    output: Path,
+    engine: Engine,
+    tell: Tell = lambda _: None,
+    *,
+    keep_work: bool = False,
+    shown_from: Path | None = None,
 ) -> dict[str, Any]:
     """Run the chain to its end, or go on with it; returns the report. Raises CurationError.
 
-    `keep_work` leaves the steps' own files, so that a changed recipe need not start from the first layer.
+    `keep_work` leaves the steps' own files, so that a changed recipe need not start from the first layer. Files are named in the quarantine as
+    they stand, or from the directory `shown_from`. But for run.json the output depends on the input's content and the recipe alone.
     """
     files = shards_of.files_of(inputs)
     identity = digest([[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files] + [encode(recipe.sources)])
-    finished = digest([identity, [[encode(layer), layer.version] for layer in recipe.layers]])
+    finished = digest([identity, [identity_of(layer) for layer in recipe.layers]])
     if (report := read_report(output)) is not None:
-        if report["fingerprint"] == finished:
+        if json.loads((output / "run.json").read_text())["fingerprint"] == finished:
             tell(f"{output} is complete already")
             return report
-        (output / "report.json").unlink()
+        (output / "run.json").unlink()
     work = output / "work"
     work.mkdir(parents=True, exist_ok=True)
     extracted = work / f"00-extract-{identity[:12]}"
-    _extract(files, recipe.sources, extracted, engine, tell)
+    _extract(files, recipe.sources, extracted, shown_from, engine, tell)
     before, steps = sorted((extracted / "kept").glob("*.parquet")), []
     fingerprint = identity
     for number, layer in enumerate((Ids(), *recipe.layers)):
-        fingerprint = digest([fingerprint, encode(layer), layer.version])
+        fingerprint = digest([fingerprint, identity_of(layer)])
         name = f"{number:02d}-{layer.name}"
         step = Step(name=name, layer=layer, directory=work / f"{name}-{fingerprint[:12]}")
         _step(step, before, engine, tell)
@@ -116,10 +126,21 @@ def run(
     return _publish(output, finished, extracted, steps, recipe, keep_work)
 
 
+def identity_of(layer: Layer) -> dict[str, Any]:
+    """A layer's settings and version; of a setting that names a file, the file's content counts and not where it lies."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, str) and value and Path(value).is_file():
+            return {"file": Path(value).name, "sha256": file_digest(Path(value))}
+        return [told(one) for one in value] if isinstance(value, list) else value
+
+    return {"version": layer.version, **{key: told(value) for key, value in encode(layer).items()}}
+
+
 # ----------------------------------------------------------------------------------------------------------------- extract
 
 
-def _extract(files: Sequence[Path], sources: Sources, directory: Path, engine: Engine, tell: Tell) -> None:
+def _extract(files: Sequence[Path], sources: Sources, directory: Path, shown_from: Path | None, engine: Engine, tell: Tell) -> None:
     """Files -> Parquet shards and a list of what could not be read; one task a group of files."""
     if (directory / "done.json").is_file():
         return
@@ -127,7 +148,7 @@ def _extract(files: Sequence[Path], sources: Sources, directory: Path, engine: E
     for name in ("kept", "quarantine", "counts"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     left = [(number, group) for number, group in enumerate(groups) if not (directory / "counts" / f"{number:05d}.json").is_file()]
-    task = functools.partial(_extract_group, sources=sources, directory=directory)
+    task = functools.partial(_extract_group, sources=sources, directory=directory, shown_from=shown_from)
     for place, counts in enumerate(engine.map(task, left), len(groups) - len(left) + 1):
         tell(f"extract  {place}/{len(groups)}  {counts['documents']:,} documents, {counts['quarantined']:,} quarantined")
     _write_json(directory / "done.json", {"groups": len(groups)})
@@ -146,7 +167,7 @@ def _groups(files: Sequence[Path]) -> Iterator[list[Path]]:
         yield part
 
 
-def _extract_group(item: tuple[int, list[Path]], sources: Sources, directory: Path) -> dict[str, int]:
+def _extract_group(item: tuple[int, list[Path]], sources: Sources, directory: Path, shown_from: Path | None) -> dict[str, int]:
     number, files = item
     for stale in (directory / "kept").glob(f"{number:05d}-*.parquet"):
         stale.unlink()  # of a task that was killed; its parts may have been cut elsewhere
@@ -155,6 +176,8 @@ def _extract_group(item: tuple[int, list[Path]], sources: Sources, directory: Pa
     count = 0
     for part, documents in enumerate(shards_of.in_shards(found)):
         count += shards_of.write(directory / "kept" / f"{number:05d}-{part:04d}.parquet", documents)
+    if shown_from is not None:
+        amiss = [dataclasses.replace(one, file=os.path.relpath(one.file, shown_from)) for one in amiss]
     _write(directory / "quarantine" / f"{number:05d}.jsonl", _jsonl(dataclasses.asdict(one) for one in amiss))
     counts = {"documents": count, "quarantined": len(amiss)}
     _write_json(directory / "counts" / f"{number:05d}.json", counts)
@@ -277,7 +300,7 @@ def _summed(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _publish(output: Path, fingerprint: str, extracted: Path, steps: Sequence[Step], recipe: Curation, keep_work: bool) -> dict[str, Any]:
-    """Bring the last step's shards, what was dropped and the report into place; report.json comes last."""
+    """Bring the last step's shards, what was dropped and the report into place; run.json comes last."""
     for name in ("shards", "dropped"):
         shutil.rmtree(output / name, ignore_errors=True)
     (output / "shards").mkdir()
@@ -297,8 +320,7 @@ def _publish(output: Path, fingerprint: str, extracted: Path, steps: Sequence[St
     _write(output / "quarantine.jsonl", quarantined)
     report = {
         "schema": 1,
-        "fingerprint": fingerprint,
-        "recipe": encode(recipe),
+        "recipe": {"layers": [identity_of(layer) for layer in recipe.layers], "sources": encode(recipe.sources)},
         "quarantined": quarantined.count(b"\n"),
         "quarantine_reasons": dict(Counter(json.loads(line)["reason"] for line in quarantined.splitlines())),
         "layers": [
@@ -311,6 +333,7 @@ def _publish(output: Path, fingerprint: str, extracted: Path, steps: Sequence[St
         ],
     }  # fmt: skip
     _write_json(output / "report.json", report)
+    _write_json(output / "run.json", {"fingerprint": fingerprint})
     if not keep_work:
         shutil.rmtree(output / "work")
     return report
@@ -323,8 +346,10 @@ def _layer_facts(step: Step) -> dict[str, Any]:
 
 
 def read_report(output: Path) -> dict[str, Any] | None:
-    """The report of a corpus; None where there is none. Raises CurationError for one that cannot be read."""
+    """The report of a finished corpus; None where there is none. Raises CurationError for one that cannot be read."""
     path = output / "report.json"
+    if not (output / "run.json").is_file():
+        return None
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if report["schema"] != 1:

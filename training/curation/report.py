@@ -108,8 +108,8 @@ small { color: #5a6875 } .wide { overflow-x: auto }
 """
 
 
-def page(corpus: Path, report: dict[str, Any]) -> str:
-    """The report as one self-contained page; everything from the documents is escaped."""
+def page(corpus: Path, report: dict[str, Any], dropped: Path | None = None) -> str:
+    """The report as one self-contained page; everything from the documents is escaped. Samples are read in `dropped`, else in the corpus."""
     e = html.escape
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
@@ -130,7 +130,7 @@ def page(corpus: Path, report: dict[str, Any]) -> str:
         if layer["counts"]:
             told = ", ".join(f"{e(what)} {count:,}" for what, count in sorted(layer["counts"].items()))
             parts.append(f"<p><small>{told}</small></p>")
-        shown = samples(corpus, layer["step"])
+        shown = samples(dropped or corpus, layer["step"])
         for reason, count in sorted(layer["reasons"].items(), key=lambda item: -item[1]):
             parts.append(f"<details><summary>{e(reason)}: {count:,}</summary>")
             for row in shown.get(reason, []):
