@@ -52,7 +52,9 @@ class Exact(Layer):
         if self.keep not in ("first", "none"):
             raise CurationError(f'exact.keep = {self.keep!r}: "first" keeps the first of equals, "none" cuts them all')
         if not 0 <= self.least_left <= self.least_bytes:
-            raise CurationError(f"exact.least_left = {self.least_left}: from 0 to exact.least_bytes, or kept first copies are dropped with it")
+            raise CurationError(
+                f"exact.least_left = {self.least_left}: from 0 to exact.least_bytes, or kept first copies are dropped with it"
+            )
         if self.memory_mb < 1:
             raise CurationError(f"exact.memory_mb = {self.memory_mb}: at least 1")
 
@@ -218,9 +220,13 @@ def _gather(shards: Sequence[Path], target: Path) -> tuple[Any, Any]:
             for batch in pyarrow.parquet.ParquetFile(shard).iter_batches(batch_size=ROW_GROUP, columns=["text"]):
                 texts = batch.column(0).cast(pyarrow.large_string())
                 if texts.null_count:
-                    raise CurationError(f"{shard}: a document without text among rows {count - firsts[-1]} to {count - firsts[-1] + len(texts)}")
+                    raise CurationError(
+                        f"{shard}: a document without text among rows {count - firsts[-1]} to {count - firsts[-1] + len(texts)}"
+                    )
                 _, places, data = texts.buffers()
-                bounds = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
+                bounds = (
+                    np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
+                )
                 if data is not None:
                     file.write(memoryview(data)[bounds[0] : bounds[-1]])
                 lengths.append(np.diff(bounds))

@@ -21,7 +21,7 @@ import numba
 import numpy as np
 
 FULLEST = 0.85  # of a table's slots; a pass that would fill more is split in two
-_BASE = np.uint64(0x9E3779B97F4A7C15 | 1)
+_BASE = np.uint64(0x9E3779B97F4A7C15)
 Bytes = Any  # numpy arrays; numba compiles for what they are
 SLOT_BYTES = 16
 
@@ -174,9 +174,7 @@ def sweep(
     """
     keys, places = np.empty(slots, np.uint64), np.full(slots, -1, np.int64)
     none = np.zeros(0, np.uint8) if wanted is None else wanted
-    met = int(
-        _sweep(text, offsets, rule, wanted is None, none, keep_first, np.uint64(part), np.uint64(parts), keys, places, marks)
-    )
+    met = int(_sweep(text, offsets, rule, wanted is None, none, keep_first, np.uint64(part), np.uint64(parts), keys, places, marks))
     if met >= 0:
         return met
     if parts > 2**20:
@@ -198,14 +196,12 @@ def _cover(text, offsets, ruler, marks, found):  # type: ignore[no-untyped-def]
         held = 0
         left = right = np.int64(-1)
         while p < end:
-            if p & 7 == 0 and p + 8 <= end and marks[p >> 3] == 0:  # nothing marked in the next eight bytes
-                if q <= p + 8:
-                    p = p + 8
-                    q, held = p, 0
-                    while p < end and not ruler.opens[text[p]]:
-                        p += 1
-                        q = p
-                    continue
+            if p & 7 == 0 and p + 8 <= end and marks[p >> 3] == 0 and q <= p + 8:  # nothing marked in the next eight bytes
+                p += 8
+                while p < end and not ruler.opens[text[p]]:
+                    p += 1
+                q, held = p, 0
+                continue
             if _marked(marks, p):
                 while q < end and (held < ruler.least or not ruler.opens[text[q]]):
                     held += ruler.weight[text[q]]

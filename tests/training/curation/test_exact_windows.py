@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
 import numpy as np
+import pydivsufsort
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("numba", reason="the extra `curation` is not installed")
-pydivsufsort = pytest.importorskip("pydivsufsort", reason="the extra `dev` is not installed")
 
 from training.curation import exact_windows
 
@@ -32,9 +31,7 @@ def marked(texts: list[str], least: int = LEAST, *, scaled: bool, keep_first: bo
     anchors, marks = np.zeros(len(text) // 8 + 1, np.uint8), np.zeros(len(text) // 8 + 1, np.uint8)
     for wanted, found in ((None, anchors), (anchors, marks)):
         for part in range(parts):
-            exact_windows.sweep(
-                text, offsets, rule, wanted=wanted, keep_first=keep_first, part=part, parts=parts, slots=slots, marks=found
-            )
+            exact_windows.sweep(text, offsets, rule, wanted=wanted, keep_first=keep_first, part=part, parts=parts, slots=slots, marks=found)
     return marks
 
 
@@ -103,7 +100,7 @@ PIECES = st.lists(
 CORPORA = st.lists(PIECES, min_size=1, max_size=6)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(CORPORA, st.booleans(), st.booleans(), st.sampled_from([(1, 2**12), (3, 2**12), (1, 16), (5, 8)]))
 @example(["a" * 200], False, True, (1, 2**12))
 @example(["ab" * 50, "ba" * 50], True, False, (1, 16))
@@ -158,13 +155,13 @@ def test_a_corpus_of_passages_is_covered_as_a_suffix_array_covers_it(scaled: boo
     assert border.sum() == 0 if scaled else all(text[place] >= 0x80 for place in np.flatnonzero(border))
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(CORPORA, st.booleans())
 def test_ranges_are_in_order_apart_and_on_borders_of_characters(texts: list[str], scaled: bool) -> None:
     text, offsets = laid(texts)
     rule = exact_windows.ruler(LEAST, scaled)
     ranges = exact_windows.covered(text, offsets, rule, marked(texts, scaled=scaled, keep_first=False)).tolist()
-    for (document, _, end), (following, start, _) in zip(ranges, ranges[1:], strict=False):
+    for (document, _, end), (following, start, _) in itertools.pairwise(ranges):
         assert (document, end) < (following, start)
     for document, start, end in ranges:
         data = texts[document].encode()
