@@ -116,10 +116,11 @@ class Exact(Layer):
 
         firsts, lengths = np.load(work / "firsts.npy"), np.load(work / "lengths.npy", mmap_mode="r")
         rounds = [np.load(work / f"cuts-{number}.npy", mmap_mode="r") for number in range(len(list(work.glob("cuts-*.npy"))))]
+        owners = [np.ascontiguousarray(cuts[:, 0]) for cuts in rounds]
 
         def decide(documents: Sequence[Document], shard: int, first: int) -> list[Decision]:
             start = int(firsts[shard]) + first
-            bounds = [np.searchsorted(cuts[:, 0], np.arange(start, start + len(documents) + 1)) for cuts in rounds]
+            bounds = [np.searchsorted(owner, np.arange(start, start + len(documents) + 1)) for owner in owners]
             decisions = []
             for index, document in enumerate(documents):
                 data = document.text.encode()
