@@ -29,17 +29,17 @@ class Engine:
     address: str = ""
 
     def daft(self) -> ModuleType:
-        """Daft, its runner set. Raises CurationError where the extra is not installed."""
+        """Daft, its runner set. Raises CurationError where the extra is not installed, or the process has the other runner already."""
         os.environ.update(DAFT_ANALYTICS_ENABLED="0", DO_NOT_TRACK="1", RAY_USAGE_STATS_ENABLED="0")
         os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
         try:
             import daft
         except ImportError as error:
             raise CurationError("curation needs Daft, which is not installed: pip install 'seatrials[curation]'") from error
-        if self.runner == "ray":
-            daft.set_runner_ray(address=self.address or None, noop_if_initialized=True)
-        else:
-            daft.set_runner_native()
+        if _runner not in ("", self.runner):
+            raise CurationError(f"this process runs Daft on {_runner} and cannot change to {self.runner}; start another")
+        if not _runner:
+            _set_runner(daft, self)
         return daft
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -67,6 +67,22 @@ class Engine:
             yield ray.get(pending)
 
 
+_runner: str = ""  # what this process has set; Daft lets it do so once, and would start Ray before refusing
+
+
+def _set_runner(daft: ModuleType, engine: Engine) -> None:
+    global _runner
+    if engine.runner == "ray":
+        daft.set_runner_ray(address=engine.address or None, noop_if_initialized=True)
+    else:
+        try:
+            daft.set_runner_native()
+        except daft.exceptions.DaftCoreException as error:  # something else in this process has set one: native is welcome
+            if (found := daft.get_or_infer_runner_type()) != "native":
+                raise CurationError(f"this process runs Daft on {found} and cannot change to native; start another") from error
+    _runner = engine.runner
+
+
 def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    """What a Ray task runs: any callable, which `ray.remote` alone does not take."""
+    """What Ray runs: it takes no partial functions, but carries them as arguments."""
     return function(item)
