@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.training.curation.regmix_kit import PRIOR
 from training.curation.documents import CurationError
 from training.curation.regmix.mixtures import PARTS, Bounds, Mixtures, Sampling, in_parts, sample, shares, simulate, upper
+from training.curation.regmix.search import NOTEBOOK
 
 TOKENS = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(min_value=1e-3, max_value=1e3), min_size=2)
 
@@ -97,7 +98,7 @@ def test_bounds_that_hardly_a_draw_keeps_end_with_a_message_not_in_a_loop() -> N
     with pytest.raises(CurationError, match=r"draws gave \d+ distinct mixtures of the 50 asked for within 1.001 epochs"):
         sample({"a": 1, "b": 1, "c": 1, "d": 1}, 50, Sampling(bounds=Bounds(epochs=1.001)))
     with pytest.raises(CurationError, match=r"gave \d+ mixtures within 1.001 epochs, 1000 are wanted"):
-        simulate({"a": 1, "b": 1, "c": 1, "d": 1}, 1000, 1.0, Bounds(epochs=1.001), 0)
+        simulate({"a": 1, "b": 1, "c": 1, "d": 1}, 1000, Sampling(bounds=Bounds(epochs=1.001)))
 
 
 @pytest.mark.parametrize("prior", [{"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": float("nan")}, {"a": 1.0, "b": -1.0}])
@@ -125,14 +126,18 @@ def test_parts_are_the_nearest_that_keep_the_bounds(raw: list[float], parts: int
         assert ((made - weights * parts) ** 2).sum() <= best + 1e-9
 
 
-def test_simulated_mixtures_lie_around_the_prior_within_bounds() -> None:
-    drawn = simulate(PRIOR, 20_000, 1.0, Bounds(), 1)
+def test_simulated_mixtures_lie_around_the_flattened_prior_within_bounds() -> None:
+    drawn = simulate(PRIOR, 20_000, Sampling())
     assert drawn.shape == (20_000, len(PRIOR))
     assert np.allclose(drawn.sum(1), 1)
     assert (drawn <= upper(PRIOR, Bounds())).all()
-    assert np.array_equal(drawn, simulate(PRIOR, 20_000, 1.0, Bounds(), 1))
+    assert np.array_equal(drawn, simulate(PRIOR, 20_000, Sampling()))
     _, share_D = shares(PRIOR)
-    assert np.abs(drawn.mean(0) - share_D).max() < 0.03
+    plain = simulate(PRIOR, 20_000, NOTEBOOK)
+    assert np.abs(plain.mean(0) - share_D).max() < 0.03
+    fitted = {row.tobytes() for row in sample(PRIOR, 200).weights_ND}
+    rounded = {(np.round(row * PARTS) / PARTS).tobytes() for row in drawn}
+    assert not fitted & rounded  # a stream of its own
 
 
 @pytest.mark.parametrize(("weights", "message"), [

@@ -18,7 +18,7 @@ from pathlib import Path
 from training.curation.documents import CurationError
 from training.curation.regmix import files
 from training.curation.regmix.files import Losses
-from training.curation.regmix.mixtures import Bounds, Mixtures
+from training.curation.regmix.mixtures import Bounds, Mixtures, Sampling
 from training.curation.regmix.regression import LEAST_RUNS, LightGBM, Rank, Ridge, Settings, fit, judge, split
 from training.curation.regmix.search import OBJECTIVES, Found, Search, search
 from training.run import write_atomically
@@ -46,8 +46,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--budget", type=float, default=0.0, help="tokens to be drawn in all (default: as many as the raw text has)")
     made.add_argument("--simulated", type=int, default=Search().simulated, help="mixtures to look through (default 100000)")
     made.add_argument("--top", type=int, default=Search().top, help="how many of the best are averaged (default 100)")
-    made.add_argument("--strength", type=float, default=Search().strength, help="of the Dirichlet around the prior (default 1)")
-    made.add_argument("--seed", type=int, default=Search().seed)
+    made.add_argument(
+        "--temperature", type=float, default=Sampling().temperature, help="power on the raw shares in simulating (default 0.5)"
+    )
+    made.add_argument("--seed", type=int, default=Sampling().seed)
     return made
 
 
@@ -78,9 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         objective=options.objective,
         simulated=options.simulated,
         top=options.top,
-        strength=options.strength,
-        bounds=Bounds(epochs=options.epochs, budget=options.budget),
-        seed=options.seed,
+        sampling=Sampling(temperature=options.temperature, bounds=Bounds(epochs=options.epochs, budget=options.budget), seed=options.seed),
     )
     regressors = fit(*fitted, settings)
     ranks = judged(fitted, unseen, (settings, Ridge() if isinstance(settings, LightGBM) else LightGBM(seed=options.seed)))

@@ -147,19 +147,16 @@ def sample(prior: Mapping[str, float], runs: int, sampling: Sampling | None = No
     sampling = sampling or Sampling()
     if runs < 1:
         raise CurationError(f"{runs} runs: ask for 1 or more")
-    if not (0 < sampling.weakest <= sampling.strongest and sampling.strengths >= 1 and sampling.temperature >= 0):
-        raise CurationError(f"sampling needs 0 < weakest <= strongest, one strength or more and a temperature of 0 or more, not {sampling}")
-    domains, share_D = shares(prior)
-    upper_D = upper(prior, sampling.bounds)
-    flat_D = share_D**sampling.temperature
-    flat_D /= flat_D.sum()
+    _check(sampling)
+    domains, _ = shares(prior)
+    flat_D, upper_D = _flattened(prior, sampling), upper(prior, sampling.bounds)
     least, most_D = max(1, int(np.ceil(sampling.bounds.minimum * PARTS))), np.floor(upper_D * PARTS).astype(np.int64)
     generator = np.random.Generator(np.random.PCG64(sampling.seed))
     found: dict[tuple[int, ...], None] = {}
     tries = 0
     while len(found) < runs and tries < TRIES * runs:
         tries += BATCH
-        for draw_D in _draws(flat_D, sampling, generator):
+        for draw_D in _draws(flat_D, sampling, generator, BATCH):
             if (draw_D > upper_D).any():
                 continue
             kept_D = np.where(draw_D < sampling.bounds.minimum, 0.0, draw_D)
@@ -179,32 +176,46 @@ def sample(prior: Mapping[str, float], runs: int, sampling: Sampling | None = No
     return Mixtures(runs=tuple(f"proxy-{number:03d}" for number in range(runs)), domains=domains, weights_ND=weights_ND)
 
 
-def _draws(flat_D: Floats, sampling: Sampling, generator: np.random.Generator) -> Floats:
-    """BATCH draws, each at a strength of its own."""
+def simulate(prior: Mapping[str, float], count: int, sampling: Sampling) -> Floats:
+    """`count` draws within the bounds, (count, D), neither rounded nor distinct: what a search looks through. Raises CurationError.
+
+    They are drawn as the runs are, in a stream of their own, so that regressors are asked about what they have seen the like of.
+    """
+    _check(sampling)
+    flat_D, upper_D = _flattened(prior, sampling), upper(prior, sampling.bounds)
+    generator = np.random.Generator(np.random.PCG64([sampling.seed, 1]))
+    parts: list[Floats] = []
+    found = tries = 0
+    while found < count and tries < TRIES * count:
+        draws_BD = _draws(flat_D, sampling, generator, 16 * BATCH)
+        draws_BD = draws_BD[(draws_BD <= upper_D).all(1)]
+        tries, found = tries + 16 * BATCH, found + len(draws_BD)
+        parts.append(draws_BD)
+    if found < count:
+        raise CurationError(
+            f"{tries} draws around the prior gave {found} mixtures within {sampling.bounds.epochs:g} epochs, {count} are wanted: "
+            "raise the epochs or the strongest strength, lower the temperature, or simulate fewer"
+        )
+    return np.concatenate(parts)[:count]
+
+
+def _check(sampling: Sampling) -> None:
+    if not (0 < sampling.weakest <= sampling.strongest and sampling.strengths >= 1 and sampling.temperature >= 0):
+        raise CurationError(f"sampling needs 0 < weakest <= strongest, one strength or more and a temperature of 0 or more, not {sampling}")
+
+
+def _flattened(prior: Mapping[str, float], sampling: Sampling) -> Floats:
+    _, share_D = shares(prior)
+    flat_D: Floats = share_D**sampling.temperature
+    return flat_D / flat_D.sum()
+
+
+def _draws(flat_D: Floats, sampling: Sampling, generator: np.random.Generator, count: int) -> Floats:
+    """`count` draws, each at a strength of its own."""
     strengths = np.geomspace(sampling.weakest, sampling.strongest, sampling.strengths)
-    chosen_B = generator.integers(sampling.strengths, size=BATCH)
-    draws_BD = np.empty((BATCH, len(flat_D)))
+    chosen_B = generator.integers(sampling.strengths, size=count)
+    draws_BD = np.empty((count, len(flat_D)))
     for place, strength in enumerate(strengths):
         at_B = chosen_B == place
         draws_BD[at_B] = generator.dirichlet(strength * flat_D, size=int(at_B.sum()))
     return draws_BD
-
-
-def simulate(prior: Mapping[str, float], count: int, strength: float, bounds: Bounds, seed: int) -> Floats:
-    """`count` draws of Dirichlet(strength * share) within the bounds, (count, D): what a search looks through. Raises CurationError."""
-    _, share_D = shares(prior)
-    upper_D = upper(prior, bounds)
-    generator = np.random.Generator(np.random.PCG64(seed))
-    parts: list[Floats] = []
-    found = tries = 0
-    while found < count and tries < TRIES * count:
-        draws_BD = generator.dirichlet(strength * share_D, size=8192)
-        draws_BD = draws_BD[(draws_BD <= upper_D).all(1)]
-        tries, found = tries + 8192, found + len(draws_BD)
-        parts.append(draws_BD)
-    if found < count:
-        raise CurationError(
-            f"{tries} draws around the prior gave {found} mixtures within {bounds.epochs:g} epochs, {count} are wanted: "
-            "raise the epochs or the strength, or simulate fewer"
-        )
-    return np.concatenate(parts)[:count]
