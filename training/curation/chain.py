@@ -31,7 +31,7 @@ from training.curation.documents import CurationError, Document, Quarantined
 from training.curation.engine import Engine
 from training.curation.layer import Decision, Judge, Layer
 from training.curation.settings import Curation
-from training.curation.sources import Sources, documents_of
+from training.curation.sources import SUFFIXES, Sources, documents_of
 from training.pretraining.sources import file_digest
 from training.recipe import digest, encode
 
@@ -102,7 +102,7 @@ def run(
     `keep_work` leaves the steps' own files, so that a changed recipe need not start from the first layer. Files are named in the quarantine as
     they stand, or from the directory `shown_from`. But for run.json the output depends on the input's content and the recipe alone.
     """
-    files = shards_of.files_of(inputs)
+    files = shards_of.files_of(inputs, SUFFIXES)
     identity = digest([[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files] + [encode(recipe.sources)])
     finished = digest([identity, [identity_of(layer) for layer in recipe.layers]])
     if (report := read_report(output)) is not None:
@@ -167,19 +167,20 @@ def _groups(files: Sequence[Path]) -> Iterator[list[Path]]:
         yield part
 
 
-def _extract_group(item: tuple[int, list[Path]], sources: Sources, directory: Path, shown_from: Path | None) -> dict[str, int]:
+def _extract_group(item: tuple[int, list[Path]], sources: Sources, directory: Path, shown_from: Path | None) -> dict[str, Any]:
     number, files = item
     for stale in (directory / "kept").glob(f"{number:05d}-*.parquet"):
         stale.unlink()  # of a task that was killed; its parts may have been cut elsewhere
     amiss: list[Quarantined] = []
-    found = (made for path in files for made in documents_of(path, sources, amiss.append))
+    skipped: Counter[str] = Counter()
+    found = (made for path in files for made in documents_of(path, sources, amiss.append, skipped))
     count = 0
     for part, documents in enumerate(shards_of.in_shards(found)):
         count += shards_of.write(directory / "kept" / f"{number:05d}-{part:04d}.parquet", documents)
     if shown_from is not None:
         amiss = [dataclasses.replace(one, file=os.path.relpath(one.file, shown_from)) for one in amiss]
     _write(directory / "quarantine" / f"{number:05d}.jsonl", _jsonl(dataclasses.asdict(one) for one in amiss))
-    counts = {"documents": count, "quarantined": len(amiss)}
+    counts = {"documents": count, "quarantined": len(amiss), "skipped": dict(skipped)}
     _write_json(directory / "counts" / f"{number:05d}.json", counts)
     return counts
 
@@ -322,6 +323,7 @@ def _publish(output: Path, fingerprint: str, extracted: Path, steps: Sequence[St
         "schema": 1,
         "recipe": {"layers": [identity_of(layer) for layer in recipe.layers], "sources": encode(recipe.sources)},
         "quarantined": quarantined.count(b"\n"),
+        "skipped": _summed(json.loads(path.read_text()) for path in sorted((extracted / "counts").glob("*.json"))).get("skipped", {}),
         "quarantine_reasons": dict(Counter(json.loads(line)["reason"] for line in quarantined.splitlines())),
         "layers": [
             {"name": step.name.partition("-")[2], "step": step.name, **_layer_facts(step)}

@@ -66,19 +66,24 @@ def suffix_of(path: Path) -> str:
     return next((suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if path.name.endswith(suffix)), "")
 
 
-def files_of(patterns: Sequence[str]) -> list[Path]:
-    """The files that paths, directories (their shards) and glob patterns name, each once, sorted within a pattern. Raises CurationError."""
+def files_of(patterns: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """The files that paths, directories (their files of these suffixes) and glob patterns name, each once, sorted within a pattern.
+
+    Raises CurationError.
+    """
     found: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern).expanduser()
         if path.is_dir():
             named = sorted(
-                entry for entry in path.iterdir() if entry.is_file() and suffix_of(entry) and not entry.name.startswith((".", "_"))
+                entry
+                for entry in path.iterdir()
+                if entry.is_file() and entry.name.lower().endswith(tuple(suffixes)) and not entry.name.startswith((".", "_"))
             )
         else:
             named = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]
         if not named:
-            raise CurationError(f"--input {pattern}: no such file, no file that matches, or a directory without {', '.join(SUFFIXES)}")
+            raise CurationError(f"--input {pattern}: no such file, no file that matches, or a directory without {', '.join(suffixes)}")
         found.update(dict.fromkeys(entry.absolute() for entry in named))
     return list(found)
 

@@ -68,7 +68,9 @@ def text(report: dict[str, Any]) -> str:
     lines += ["", f"{'licence':<24} {'source':<32} {'documents':>10} {'MB':>9}"]
     for (licence, source), (documents, size) in _licences(report).items():
         lines.append(f"{licence or '(none stated)':<24} {source or '(none stated)':<32} {documents:>10,} {size / 1e6:>9.2f}")
-    lines += ["", f"not readable: {report['quarantined']:,} (quarantine.jsonl)"]
+    lines += ["", f"left out by kind: {sum(report['skipped'].values()):,}"]
+    lines += [f"    {count:>9,}  {reason}" for reason, count in sorted(report["skipped"].items(), key=lambda item: -item[1])]
+    lines += [f"not readable: {report['quarantined']:,} (quarantine.jsonl)"]
     lines += [
         f"    {count:>9,}  {reason}" for reason, count in sorted(report["quarantine_reasons"].items(), key=lambda item: -item[1])[:10]
     ]
@@ -149,5 +151,8 @@ def page(corpus: Path, report: dict[str, Any], dropped: Path | None = None) -> s
         f"<tr><td>{e(licence or '(none stated)')}<td>{e(source or '(none stated)')}<td>{documents:,}<td>{size / 1e6:,.2f}</tr>"
         for (licence, source), (documents, size) in _licences(report).items()
     ]
-    parts.append(f"</table></div><p>Not readable: {report['quarantined']:,} (quarantine.jsonl).</p>")
+    skipped = ", ".join(f"{e(reason)} {count:,}" for reason, count in sorted(report["skipped"].items(), key=lambda item: -item[1]))
+    parts.append(
+        f"</table></div><p>Left out by kind: {skipped or 'nothing'}. Not readable: {report['quarantined']:,} (quarantine.jsonl).</p>"
+    )
     return "\n".join(parts)
