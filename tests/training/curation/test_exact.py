@@ -52,10 +52,14 @@ def texts_of(decisions: list[Decision]) -> list[str]:
 
 
 def test_the_first_copy_is_kept_and_the_others_are_cut(tmp_path: Path) -> None:
-    first, second, third = f"About boats.\n{NOTICE}\n", f"About fish.\n{NOTICE}\nThe end.", f"{NOTICE} About nets."
+    first, second, third = (
+        f"About boats!\n{NOTICE}\n",
+        f"About fish.\n{NOTICE}\nThe end of the tale.",
+        f"{NOTICE} About nets and their menders.",
+    )
     kept = judged(Exact(), tmp_path, [[first, second], [third]])
     assert texts_of(kept)[0] == first
-    assert texts_of(kept)[1].endswith("The end.")
+    assert texts_of(kept)[1] == "About fish.\nThe end of the tale."
     assert all(NOTICE not in text for text in texts_of(kept)[1:])
     assert kept[0].counts == {}
     assert kept[1].counts["documents cut"] == 1
@@ -98,7 +102,7 @@ def test_a_join_that_recurs_is_cut_as_well(tmp_path: Path) -> None:
     texts = [*others, f"1 {left}{others[0]}{right} one", f"2 {left}{others[1]}{right} two, and so the tale goes on."]
     found = texts_of(judged(Exact(least_bytes=90), tmp_path, [texts]))
     assert found[:3] == [*others, f"1 {left}{right} one"]
-    assert found[3] == "2\n two, and so the tale goes on."
+    assert found[3] == "2\ntwo, and so the tale goes on."
 
 
 # --------------------------------------------------------------------------------------------------------------------- invariants
@@ -130,7 +134,7 @@ def test_memory_workers_and_shards_change_nothing(tmp_path: Path, monkeypatch: p
     for root in roots:
         root.mkdir()
     expected = texts_of(judged(Exact(), roots[0], [texts]))
-    assert sum(map(len, expected)) < 0.9 * sum(map(len, texts))
+    assert sum(map(len, expected)) < 0.96 * sum(map(len, texts))
     assert texts_of(judged(Exact(), roots[1], [texts[:7], texts[7:11], texts[11:]])) == expected
     monkeypatch.setattr(exact, "ALONE_BYTES", 0)
     assert texts_of(judged(Exact(memory_mb=1), roots[2], [texts], Engine(workers=2))) == expected

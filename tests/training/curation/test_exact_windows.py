@@ -137,9 +137,9 @@ def random_corpus(seed: int, size: int) -> list[str]:
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("keep_first", [False, True])
 def test_a_corpus_of_passages_is_covered_as_a_suffix_array_covers_it(scaled: bool, keep_first: bool) -> None:
-    texts = random_corpus(1, 200_000)
+    texts = random_corpus(1, 60_000)
     expected = by_suffix_array(texts, 100, scaled=scaled, keep_first=keep_first)
-    assert len(expected) > 5_000
+    assert len(expected) > 1_500
     marks = marked(texts, 100, scaled=scaled, keep_first=keep_first, parts=2, slots=2**12)
     assert starts(marks) == expected
     text, offsets = laid(texts)

@@ -106,7 +106,9 @@ def test_pages_become_documents_without_menus(tmp_path: Path, packed: bool) -> N
 
 def test_what_is_no_page_is_counted_by_reason(tmp_path: Path) -> None:
     crawl = three().add("gone", status="404 Not Found").add("", status="301 Moved").add(b"\x89PNG", kind="image/png")
-    crawl.add(page(), url="https://a.example/empty").other("metadata", "fetched by hand").add("x", Content_Encoding="br")
+    crawl.add("<html><body></body></html>", url="https://a.example/empty").other("metadata", "fetched by hand").add(
+        "x", Content_Encoding="br"
+    )
     found = Found(tmp_path / "a.warc.gz", crawl.data)
     assert len(found.documents) == 3
     assert found.skipped == {
@@ -115,7 +117,8 @@ def test_what_is_no_page_is_counted_by_reason(tmp_path: Path) -> None:
         "content type image/png": 1,
         "record type metadata": 1,
         "content encoding br": 1,
-    } | {reason: count for reason, count in found.skipped.items() if reason == "no main text"}
+        "no main text": 1,
+    }
     assert found.amiss == []
 
 
@@ -199,6 +202,8 @@ def test_encodings_are_found_where_they_are_stated(tmp_path: Path, name: str, la
 def test_an_encoding_that_nobody_states_is_guessed() -> None:
     text = "เรือลำนั้นออกจากท่าแต่เช้าตรู่ และไม่มีใครในท่าเรือเห็น " * 8
     assert charset.decode(text.encode("tis-620")) == text
+    text = "港口里没有一个人看见这艘船清早就驶向了广阔的大海，孩子们在岸边等了整整一天，直到太阳落山才回家去吃晚饭。" * 4
+    assert charset.decode(text.encode("gb18030")) == text
 
 
 def test_utf8_with_a_broken_letter_keeps_the_others() -> None:
@@ -295,10 +300,8 @@ def test_a_file_that_is_no_crawl_is_quarantined_whole(tmp_path: Path) -> None:
 
 def test_a_response_without_http_is_quarantined_and_dns_is_skipped(tmp_path: Path) -> None:
     crawl = Crawl(packed=False)
-    made = crawl.writer.create_warc_record(
-        "https://a.example/", "response", payload=io.BytesIO(b"nothing"), warc_content_type="application/http"
-    )
-    crawl.writer.write_record(made)
+    head = "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://a.example/\r\nContent-Type: application/http\r\nContent-Length: 7"
+    crawl.file.write(f"{head}\r\n\r\nnothing\r\n\r\n".encode())
     crawl.other("response", "20240101000000\na.example. IN A 1.2.3.4", "dns:a.example").add(page(PARAGRAPHS["ind"]))
     found = Found(tmp_path / "a.warc", crawl.data)
     assert len(found.documents) == 1
@@ -307,27 +310,24 @@ def test_a_response_without_http_is_quarantined_and_dns_is_skipped(tmp_path: Pat
 
 
 @settings(max_examples=60)
-@given(data=st.data(), packed=st.booleans())
-def test_no_damage_is_fatal_or_silent(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, packed: bool) -> None:
-    """Whatever is cut out of a file: no error, and of the three records each is read, or something is quarantined."""
+@given(packed=st.booleans(), start=st.floats(0, 1), length=st.integers(1, 400), instead=st.binary(max_size=40))
+def test_no_damage_is_fatal_and_what_it_does_not_touch_is_read(
+    tmp_path_factory: pytest.TempPathFactory, packed: bool, start: float, length: int, instead: bytes
+) -> None:
     crawl = Crawl(packed)
     for number, text in enumerate(PARAGRAPHS.values()):
         crawl.other("conversion", text, f"https://a.example/{number}")
     whole = crawl.data
-    start = data.draw(st.integers(0, len(whole) - 1))
-    end = data.draw(st.integers(start + 1, min(len(whole), start + 400)))
+    begin = int(start * (len(whole) - 1))
+    end = min(len(whole), begin + length)
+    ends = [*crawl.starts[1:], len(whole)]
+    untouched = {text for text, first, last in zip(PARAGRAPHS.values(), crawl.starts, ends, strict=True) if last <= begin or end <= first}
     path = tmp_path_factory.mktemp("crawl") / ("a.wet.gz" if packed else "a.wet")
-    damaged = whole[:start] + data.draw(st.binary(max_size=40)) + whole[end:]
-    found = Found(path, damaged)
-    untouched = [
-        text
-        for text, begin, finish in zip(PARAGRAPHS.values(), crawl.starts, [*crawl.starts[1:], len(whole)], strict=True)
-        if not (begin < end and start < finish)
-    ]
-    if packed:
-        assert set(untouched) <= set(found.texts)
-    whole_texts = set(found.texts) & set(PARAGRAPHS.values())
-    assert len(whole_texts) == 3 or found.amiss or len(damaged) < len(whole) or set(found.texts) - whole_texts
+    found = Found(path, whole[:begin] + instead + whole[end:])
+    missing = untouched - set(found.texts)
+    # a plain file's record may run into the damage: its end is known by what follows
+    assert len(missing) <= (0 if packed else 1)
+    assert not missing or found.amiss
 
 
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:

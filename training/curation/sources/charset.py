@@ -21,6 +21,8 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 _DECLARED = re.compile(rb"""<(?:meta|\?xml)\b[^>]*?\b(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _HEAD = 4096  # bytes in which a page declares its encoding
 _SAMPLE = 64 * 2**10  # bytes that the guess is made from
+_MARK = re.compile("[\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]")  # vowels and tones above and below the letter they follow
+_MARKED = re.compile("(?<=[\u0e01-\u0e2e\u0e31\u0e34-\u0e3a\u0e47-\u0e4e])" + _MARK.pattern)
 DAMAGED = 20  # letters that are right to one that is broken, of text taken for damaged UTF-8
 
 
@@ -28,7 +30,8 @@ def decode(data: bytes, stated: str = "") -> str:
     """The text. Raises ValueError where no encoding fits.
 
     In this order: a byte order mark; UTF-8, where the bytes are that, or are but for a broken letter among 20 beyond ASCII (U+FFFD takes its
-    place); the encoding `stated` outside (a header); what the page itself declares; the guess of charset-normalizer.
+    place); the encoding `stated` outside (a header); what the page itself declares; Thai, where the bytes spell it; the guess of
+    charset-normalizer (which takes Thai for Korean).
     """
     for mark, name in _BOMS:
         if data.startswith(mark):
@@ -59,7 +62,17 @@ def _candidates(data: bytes, stated: str) -> Iterator[str]:
         yield stated
     if declared := _DECLARED.search(data[:_HEAD]):
         yield declared.group(1).decode("ascii", "replace")
+    if _spells_thai(data):
+        yield "cp874"
     import charset_normalizer
 
     if best := charset_normalizer.from_bytes(data[:_SAMPLE]).best():
         yield best.encoding
+
+
+def _spells_thai(data: bytes) -> bool:
+    """Whether the bytes, taken for Thai, put marks where Thai has them: after a letter, and on no less than one letter in 20."""
+    text = data[:_SAMPLE].decode("cp874", "replace")
+    marks = len(_MARK.findall(text))
+    letters = sum(character > "\x7f" for character in text)
+    return marks >= 10 and marks * 20 >= letters and len(_MARKED.findall(text)) >= 0.97 * marks
