@@ -25,7 +25,7 @@ def small(directory: Path) -> Tokens:
     return write(directory, [[1, 2], [], [65_535]], dtype="uint16", end=END, **FACTS)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(found=st.lists(st.tuples(documents, st.integers(1, 200)), min_size=1, max_size=3), wide=st.booleans(), sequence=st.integers(2, 17))
 def test_a_mapped_corpus_gives_the_reader_the_rows_of_one_in_memory(found: list, wide: bool, sequence: int) -> None:
     dtype = "uint32" if wide else "uint16"

@@ -56,7 +56,7 @@ def drain(made: Stream) -> list[Row]:
     return rows
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(found=corpora, sequence=sequences, seed=st.integers(0, 9), count=st.integers(1, 30))
 def test_one_worker_without_caps_reads_as_the_reader_does(found: list, sequence: int, seed: int, count: int) -> None:
     with orders():
@@ -67,7 +67,7 @@ def test_one_worker_without_caps_reads_as_the_reader_does(found: list, sequence:
         assert plain(ours.rows(3)) == plain(theirs.rows(3))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(found=corpora, sequence=sequences, workers=st.integers(1, 5), count=st.integers(1, 6), huge=computed)
 def test_workers_share_one_stream(found: list, sequence: int, workers: int, count: int, huge: bool) -> None:
     with orders(huge):
@@ -79,7 +79,7 @@ def test_workers_share_one_stream(found: list, sequence: int, workers: int, coun
             assert one.state() == alone.state()
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(found=corpora, sequence=sequences, before=st.integers(1, 4), after=st.integers(1, 4), count=st.integers(0, 5), huge=computed)
 def test_a_state_goes_on_with_another_number_of_workers(
     found: list, sequence: int, before: int, after: int, count: int, huge: bool
@@ -96,7 +96,7 @@ def test_a_state_goes_on_with_another_number_of_workers(
             assert plain(second.rows(3)) == whole[before * count + worker :: after]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(found=corpora, sequence=sequences, epochs=st.integers(1, 3), huge=computed)
 def test_a_capped_stream_reads_every_token_as_often_as_it_may(found: list, sequence: int, epochs: int, huge: bool) -> None:
     with orders(huge):
@@ -113,7 +113,7 @@ def test_a_capped_stream_reads_every_token_as_often_as_it_may(found: list, seque
     assert all(facts["epochs"] <= epochs for facts in made.facts().values())
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(found=corpora, sequence=sequences, workers=st.integers(2, 4), epochs=st.sampled_from([0.3, 1, 2.5]))
 def test_workers_stop_at_the_same_row(found: list, sequence: int, workers: int, epochs: float) -> None:
     made = [Stream(make(found), sequence, 1, most_epochs=epochs, worker=worker, workers=workers) for worker in range(workers)]

@@ -62,7 +62,7 @@ class Engine:
         if not ray.is_initialized():
             options: dict[str, Any] = {"address": self.address} if self.address else {}
             ray.init(**options, log_to_driver=False)
-        task = ray.remote(_call)
+        task: Any = ray.remote(_call)
         for pending in [task.remote(function, item) for item in items]:
             yield ray.get(pending)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Keys = npt.NDArray[np.int64]
 
-AT_ONCE = 20_000_000  # rows of one query; some 2 GB
+AT_ONCE = 5_000_000  # rows of one query: 12 million rows of line counts took 1.21 GB at once and 0.46 GB in parts of 3 million, in less CPU
 ROW_GROUP = 65_536
 LEAST, MOST = -(2**63), 2**63 - 1
 
