@@ -45,6 +45,8 @@ def corpora() -> ProxyCorpora:
 
 @dataclasses.dataclass
 class Done:
+    """A search's directory, table, and what was told of it."""
+
     directory: Path
     losses: Losses
     told: list[tuple[str, int, int]]
@@ -65,8 +67,8 @@ def done(corpora: ProxyCorpora, tmp_path_factory: pytest.TempPathFactory) -> Don
 
 
 def test_a_search_goes_on_with_the_runs_that_are_missing(done: Done) -> None:
-    assert sorted(done.told[:3]) == [("proxy-000", 1, 3), ("proxy-001", 2, 3), ("proxy-002", 3, 3)] or len(done.told) == 6
-    assert {run for run, _, _ in done.told[:3]} == set(MIXTURES.runs[:3])
+    assert {run for run, _, _ in done.told[:3]} == set(MIXTURES.runs[:3])  # two at a time: in any order
+    assert [counts for _, *counts in done.told[:3]] == [[1, 3], [2, 3], [3, 3]]
     assert done.told[3:] == [("proxy-001", 3, 5), ("proxy-003", 4, 5), ("proxy-004", 5, 5)]
     assert done.losses.runs == MIXTURES.runs
     assert done.losses.targets == LANGUAGES
