@@ -122,7 +122,8 @@ def main(arguments: list[str]) -> int:
     prepare("cpu", 1)
     plan = json.loads((directory / PLAN).read_text(encoding="utf-8"))
     made = bench(decode(plan["settings"]), ProxyCorpora.load(directory / TEXT, plan["languages"]))
-    waiting, running, failed = list(reversed(plan["runs"])), {}, False
+    waiting, failed = list(reversed(plan["runs"])), False
+    running: dict[int, str] = {}
     # A caller that is gone wants no more of it.
     while running or (waiting and not failed and os.getppid() == caller):
         while waiting and not failed and len(running) < workers:

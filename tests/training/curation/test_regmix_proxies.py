@@ -1,0 +1,251 @@
+"""Proxy runs for real, tiny ones: what they learn, that they are the same again, and that a killed or torn search goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.curation.documents import CurationError
+from training.curation.regmix import nano, worker
+from training.curation.regmix.files import Losses, read_losses, read_mixtures
+from training.curation.regmix.mixtures import Mixtures
+from training.curation.regmix.proxies import LOG, PLAN, REGMIX_1M, ROOT, RUNS, ProxyCorpora, ProxySettings, run_proxies, variant
+from training.pretraining.packing import Corpus
+from training.recipe import Architecture, encode
+
+LANGUAGES = ("ind", "tha", "vie")
+MIXTURES = Mixtures(
+    runs=tuple(f"proxy-{number:03d}" for number in range(5)),
+    domains=LANGUAGES,
+    weights_ND=np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.25, 0.25], [0.75, 0.125, 0.125]]),
+)
+SETTINGS = ProxySettings(
+    architecture=Architecture(vocabulary=400, hidden=32, intermediate=64, layers=1, heads=2, kv_heads=2, context=64),
+    steps=12,
+    batch=4,
+    sequence=64,
+)
+
+
+@pytest.fixture(scope="module")
+def corpora() -> ProxyCorpora:
+    """Three languages of the small world."""
+    return nano.corpora(LANGUAGES, documents=40, held_out=6, tokenizer_documents=20, vocabulary=400)
+
+
+@dataclasses.dataclass
+class Done:
+    """A search's directory, table, and what was told of it."""
+
+    directory: Path
+    losses: Losses
+    told: list[tuple[str, int, int]]
+
+
+@pytest.fixture(scope="module")
+def done(corpora: ProxyCorpora, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The first three runs, then a torn row and two runs more: the search as it goes on."""
+    directory = tmp_path_factory.mktemp("proxies")
+    told: list[tuple[str, int, int]] = []
+    run_proxies(MIXTURES.of(MIXTURES.runs[:3]), corpora, SETTINGS, directory, 2, lambda *said: told.append(said))
+    torn = directory / RUNS / "proxy-001.json"
+    torn.write_text(torn.read_text()[:50])
+    kept = (directory / RUNS / "proxy-000.json").stat().st_mtime_ns
+    losses = run_proxies(MIXTURES, corpora, SETTINGS, directory, 1, lambda *said: told.append(said))
+    assert (directory / RUNS / "proxy-000.json").stat().st_mtime_ns == kept
+    return Done(directory=directory, losses=losses, told=told)
+
+
+def test_a_search_goes_on_with_the_runs_that_are_missing(done: Done) -> None:
+    assert {run for run, _, _ in done.told[:3]} == set(MIXTURES.runs[:3])  # two at a time: in any order
+    assert [counts for _, *counts in done.told[:3]] == [[1, 3], [2, 3], [3, 3]]
+    assert done.told[3:] == [("proxy-001", 3, 5), ("proxy-003", 4, 5), ("proxy-004", 5, 5)]
+    assert done.losses.runs == MIXTURES.runs
+    assert done.losses.targets == LANGUAGES
+
+
+def test_the_tables_are_what_the_command_reads(done: Done) -> None:
+    assert np.array_equal(read_losses(done.directory / "losses.csv").values_NT, done.losses.values_NT)
+    assert np.array_equal(read_mixtures(done.directory / "mixtures.csv").weights_ND, MIXTURES.weights_ND)
+
+
+def test_a_language_is_learned_where_it_is_trained_on(done: Done) -> None:
+    """Runs 0 to 2 see one language each: its loss is the lowest of that language in all runs of one language."""
+    alone = done.losses.values_NT[:3]
+    assert (np.argmin(alone, axis=0) == [0, 1, 2]).all()
+    assert (done.losses.values_NT > 0).all()
+    assert (done.losses.values_NT < 8 + 4).all()  # bits a byte: 8 of a blind model of bytes, and some
+
+
+def test_a_row_says_what_it_is(done: Done) -> None:
+    row = json.loads((done.directory / RUNS / "proxy-004.json").read_text())
+    assert row["variant"] == variant("proxy-004") == "stage1@proxy-004"
+    assert row["weights"] == {"ind": 0.75, "tha": 0.125, "vie": 0.125}
+    assert row["tokens"] == SETTINGS.tokens == 12 * 4 * 64
+    assert sum(row["drawn"].values()) == row["tokens"]
+    assert row["drawn"]["ind"] / row["tokens"] == pytest.approx(0.75, abs=0.06)  # a document is drawn whole
+    assert row["final_loss"] < row["first_loss"]
+    assert row["cpu_seconds"] > 0
+
+
+def test_runs_are_the_same_bit_for_bit_in_any_process(done: Done, corpora: ProxyCorpora) -> None:
+    """Here, unforked and alone, as in the worker among others."""
+    from training.run import prepare
+
+    prepare("cpu", 1)
+    made = worker.bench(SETTINGS, corpora)
+    found = worker.one(made, dict(zip(LANGUAGES, MIXTURES.weights_ND[3].tolist(), strict=True)))
+    row = json.loads((done.directory / RUNS / "proxy-003.json").read_text())
+    assert found["losses"] == row["losses"]
+    assert found["drawn"] == row["drawn"]
+
+
+def test_bits_per_byte_are_those_of_a_plain_loop(corpora: ProxyCorpora) -> None:
+    """Document by document in float64 softmaxes of whole logits: the sum over labels, over the bytes of their text."""
+    import torch
+
+    from training.pretraining.attention import packed_forward
+
+    made = worker.bench(SETTINGS, corpora)
+    made.model.eval()
+    for text in corpora.texts:
+        rows = made.held_out[text.language]
+        nats, size = 0.0, 0
+        with torch.no_grad():
+            for row in rows:
+                logits_TV = packed_forward(made.model, torch.from_numpy(row.ids_T[None]), [row.lengths])[0].double()
+                for place in range(len(row.ids_T) - 1):
+                    label = int(row.ids_T[place + 1])
+                    nats -= float(torch.log_softmax(logits_TV[place], -1)[label])
+                    size += int(corpora.token_bytes_V[label])
+        assert worker.bits_per_byte(made.model, rows, corpora.token_bytes_V) == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+
+
+def test_tokens_stand_for_exactly_the_bytes_of_the_text(corpora: ProxyCorpora) -> None:
+    from training.recipe import WorldText
+    from training.world import text as world
+
+    for text in corpora.texts:
+        told = world.documents(WorldText(language=text.language, documents=6, seed=nano.HELD_OUT_SEED))
+        assert corpora.token_bytes_V[text.held_out.ids_N].sum() == sum(len(document.text.encode()) for document in told)
+        assert text.held_out.documents == 6
+        assert not set(map(bytes, _documents(text.train))) & set(map(bytes, _documents(text.held_out)))
+
+
+def _documents(corpus: Corpus) -> list[np.ndarray]:
+    return [corpus.ids_N[start:end] for start, end in zip(corpus.starts_D1, corpus.starts_D1[1:], strict=False)]
+
+
+def test_rows_of_other_settings_or_other_text_are_run_again(done: Done, corpora: ProxyCorpora, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan that the worker would be handed; it is not started."""
+    started: list[list[str]] = []
+
+    def noted(directory: Path, *rest: object) -> None:
+        started.append([ordered["run"] for ordered in json.loads((directory / PLAN).read_text())["runs"]])
+        raise CurationError("not started")
+
+    monkeypatch.setattr("training.curation.regmix.proxies._work", noted)
+    other_text = ProxyCorpora(
+        texts=(*corpora.texts[:2], dataclasses.replace(corpora.texts[2], train=corpora.texts[0].train)),
+        token_bytes_V=corpora.token_bytes_V,
+        end=corpora.end,
+    )
+    for text, settings in ((corpora, dataclasses.replace(SETTINGS, steps=13)), (other_text, SETTINGS)):
+        with pytest.raises(CurationError, match="not started"):
+            run_proxies(MIXTURES, text, settings, done.directory, 1)
+    assert started == [list(MIXTURES.runs)] * 2
+    moved = MIXTURES.weights_ND.copy()
+    moved[4] = [0.5, 0.5, 0]
+    with pytest.raises(CurationError, match="not started"):
+        run_proxies(dataclasses.replace(MIXTURES, weights_ND=moved), corpora, SETTINGS, done.directory, 1)
+    assert started[-1] == ["proxy-004"]
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_kept(corpora: ProxyCorpora, tmp_path: Path) -> None:
+    wild = dataclasses.replace(SETTINGS, optimisation=dataclasses.replace(SETTINGS.optimisation, learning_rate=1e30, clip=1e30))
+    with pytest.raises(CurationError, match=r"the proxies stopped \(status 1\): proxy proxy-00\d ended with an error. Those done are kept"):
+        run_proxies(MIXTURES.of(MIXTURES.runs[:2]), corpora, wild, tmp_path, 1)
+    assert "no update was made" in (tmp_path / LOG).read_text()
+
+
+def test_what_cannot_be_run_is_refused(corpora: ProxyCorpora, tmp_path: Path) -> None:
+    two = Mixtures(runs=("a",), domains=("ind", "tha"), weights_ND=np.array([[0.5, 0.5]]))
+    with pytest.raises(CurationError, match="vie is not both in the mixtures and in the text"):
+        run_proxies(two, corpora, SETTINGS, tmp_path, 1)
+    with pytest.raises(CurationError, match="0 workers: 1 or more"):
+        run_proxies(MIXTURES, corpora, SETTINGS, tmp_path, 0)
+    with pytest.raises(CurationError, match="do not fit a context of 64"):
+        run_proxies(MIXTURES, corpora, dataclasses.replace(SETTINGS, sequence=65), tmp_path, 1)
+    short = dataclasses.replace(corpora.texts[0], held_out=Corpus.of("ind", "ind", [[5, 6]], corpora.end, 0))
+    with pytest.raises(CurationError, match="the held-out text of 'ind' is 3 tokens, less than one row of 64"):
+        run_proxies(MIXTURES, dataclasses.replace(corpora, texts=(short, *corpora.texts[1:])), SETTINGS, tmp_path, 1)
+    empty = dataclasses.replace(corpora.texts[0], train=Corpus.of("ind", "ind", [], corpora.end, 0))
+    with pytest.raises(CurationError, match="no text of 'ind' to train on"):
+        run_proxies(MIXTURES, dataclasses.replace(corpora, texts=(empty, *corpora.texts[1:])), SETTINGS, tmp_path, 1)
+
+
+def test_the_paper_s_proxy_has_the_parameters_that_name_it() -> None:
+    """ "1M" counts what is no embedding: 1.31M; and 1.05B tokens."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    shape = REGMIX_1M.architecture
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            LlamaConfig(
+                vocab_size=shape.vocabulary, hidden_size=shape.hidden, intermediate_size=shape.intermediate, num_hidden_layers=shape.layers,
+                num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads, tie_word_embeddings=shape.tied,
+            )
+        )  # fmt: skip
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count - 2 * shape.vocabulary * shape.hidden == pytest.approx(1.31e6, rel=0.005)
+    assert REGMIX_1M.tokens == pytest.approx(1.05e9, rel=0.002)
+    assert json.dumps(encode(REGMIX_1M))
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_and_ends_the_same(done: Done, corpora: ProxyCorpora, tmp_path: Path) -> None:
+    """The caller is killed outright; its worker starts no further run, and the call made again runs what is missing."""
+    program = (
+        "import sys; from pathlib import Path; from tests.training.curation import test_regmix_proxies as t\n"
+        "made = t.nano.corpora(t.LANGUAGES, documents=40, held_out=6, tokenizer_documents=20, vocabulary=400)\n"
+        "t.run_proxies(t.MIXTURES, made, t.SETTINGS, Path(sys.argv[1]), 1)"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    rows = tmp_path / RUNS
+    try:
+        until = time.monotonic() + 240
+        while not (rows / "proxy-000.json").is_file() and time.monotonic() < until:
+            time.sleep(0.005)
+    finally:
+        caller.send_signal(signal.SIGKILL)
+        caller.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in rows.glob("proxy-*.json")}
+    assert "proxy-000.json" in before
+    time.sleep(2)  # a run that had begun may end
+    losses = run_proxies(MIXTURES, corpora, SETTINGS, tmp_path, 2)
+    assert np.array_equal(losses.values_NT, done.losses.values_NT)
+    assert all((rows / name).stat().st_mtime_ns == written for name, written in before.items())
+
+
+@pytest.mark.slow
+def test_nano_96_runs_rank_unseen_mixtures(tmp_path: Path) -> None:
+    """The experiment of the README: 64 fitted, 32 unseen, each under 2 s of a core, and a mixture that gives the small languages more."""
+    assert nano.main(["--directory", str(tmp_path), "--runs", "96", "--workers", "2"]) == 0
+    made = json.loads((tmp_path / "mixture.json").read_text())
+    assert (made["runs"]["fitted"], made["runs"]["unseen"]) == (64, 32)
+    assert np.mean([rank["rho"] for rank in made["spearman"]["lightgbm"].values()]) > 0.6
+    cpu = [json.loads(path.read_text())["cpu_seconds"] for path in (tmp_path / RUNS).glob("*.json")]
+    assert len(cpu) == 96
+    assert np.median(cpu) < 2
+    assert made["found"]["better"]
