@@ -350,6 +350,9 @@ class LanguageIdentifier:
             iso: frozenset(gram for one, text in told if one == iso for gram in _threes(_WORD.findall(text.lower())))
             for iso in self.letters.isos
         }
+        threes = sorted(frozenset[str]().union(*self.known.values()))
+        self._threes = {gram: number for number, gram in enumerate(threes)}
+        self._seen = np.array([[gram in self.known[iso] for iso in self.letters.isos] for gram in threes], dtype=np.float64)
         self._words = WordTable(self._of_word, len(self.letters.isos) + 2)
 
     def identify(self, text: str) -> Identification:
@@ -379,8 +382,9 @@ class LanguageIdentifier:
 
     def _of_word(self, word: str) -> np.ndarray:
         """How many three-letter n-grams of the word each language has seen; how many it has; whether it is one of ENGLISH."""
-        threes = _threes([word])
-        return np.array([*(sum(gram in self.known[iso] for gram in threes) for iso in self.letters.isos), len(threes), word in ENGLISH])
+        threes, index = _threes([word]), self._threes
+        seen = self._seen[[index[gram] for gram in threes if gram in index]].sum(axis=0)
+        return np.append(seen, (len(threes), word in ENGLISH))
 
     def _foreign(self, language: str, words: Sequence[str]) -> bool:
         *known, threes, english = self._words.total(words).tolist()

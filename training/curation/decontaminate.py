@@ -55,7 +55,7 @@ def write_ngrams(texts: Iterable[tuple[str, str]], path: Path, n: int = WINDOW, 
     }
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with aside.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
