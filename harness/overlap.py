@@ -1,8 +1,7 @@
 """Stands between training and evaluation text: `python -m harness.overlap ORDER.json`, a child that the pipeline runs before it trains.
 
-A text that a suite asks about overlaps with the training text where more than half of its windows of 50 bytes (after Unicode
-compatibility folding, lower case, and white space taken out) also stand there. Half, because law, templates and quotations repeat
-phrases; windows of bytes, because no segmenter knows all the scripts. A text shorter than a window overlaps where all of it stands
+A text that a suite asks about overlaps with the training text where more than half of its windows of 50 bytes (`training/windows.py`)
+also stand there. Half, because law, templates and quotations repeat phrases. A text shorter than a window overlaps where all of it stands
 there. Compared are what a suite shows the model with what it lets it score after that (a choice, a translation), and the latter alone
 where it is two windows or longer: a shorter one is an answer and no text. Training does not begin while one text overlaps.
 """
@@ -15,26 +14,18 @@ import os
 import sys
 import time
 import traceback
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.durable import write_json
 from harness.suites import Sample, SuiteContext, SuiteError, load
 from training.pretraining.sources import SourceError, read, sources_of
 from training.recipe import decode
+from training.windows import SEPARATOR, WINDOW, normalised, window_hashes
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Hashes = NDArray[np.uint64]
-
-WINDOW = 50  # bytes: some eight English words, or five Thai ones
 SHARE = 0.5
 BLOCK = 1 << 22  # bytes of training text hashed at once
-PRIME = 0x9E3779B97F4A7C15 | 1  # odd, so that it has an inverse modulo 2**64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,34 +35,6 @@ class Overlap:
     suite: str
     sample: str
     share: float
-
-
-def normalised(text: str) -> bytes:
-    """The text as it is compared."""
-    folded = unicodedata.normalize("NFKC", text).lower()
-    return "".join(folded.split()).encode("utf-8", "surrogatepass")
-
-
-def window_hashes(data: bytes, window: int = WINDOW) -> Hashes:
-    """A 64-bit hash of every window of `data`, [max(0, len - window + 1)]; a text shorter than a window has none.
-
-    The hash of data[i : i + w] is sum_j data[i + j] * p**j modulo 2**64: by prefix sums, so that all windows cost one pass.
-    """
-    import numpy as np
-
-    count = len(data) - window + 1
-    if count <= 0:
-        return np.zeros(0, dtype=np.uint64)
-    values = np.frombuffer(data, dtype=np.uint8).astype(np.uint64) + np.uint64(1)
-    powers = np.full(len(data), PRIME, dtype=np.uint64)
-    powers[0] = 1
-    powers = np.multiply.accumulate(powers)
-    inverses = np.full(count, pow(PRIME, -1, 1 << 64), dtype=np.uint64)
-    inverses[0] = 1
-    inverses = np.multiply.accumulate(inverses)
-    sums = np.zeros(len(data) + 1, dtype=np.uint64)
-    np.add.accumulate(values * powers, out=sums[1:])
-    return (sums[window:] - sums[:-window]) * inverses
 
 
 def find(training: Iterable[str], evaluation: Sequence[tuple[str, str, str]], window: int = WINDOW, share: float = SHARE) -> list[Overlap]:
@@ -110,10 +73,10 @@ def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
         parts.append(normalised(text))
         size += len(parts[-1])
         if size >= BLOCK:
-            yield b"\xff".join(parts)
+            yield SEPARATOR.join(parts)
             parts, size = [], 0
     if parts:
-        yield b"\xff".join(parts)
+        yield SEPARATOR.join(parts)
 
 
 def check(order: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from training.languages import LANGUAGES, Identifier, same_set, script_of, scripts_of
+import numpy as np
+
+from training.languages import LANGUAGES, Identifier, WordTable, most_of, same_set, scripts_of
 
 LEAST_LETTERS = 12  # of a text in Latin letters; fewer say too little
 LEAST_MARGIN = 0.03  # nats a letter between the two likeliest languages
@@ -295,12 +297,10 @@ MALAY = frozenset(
 )
 ENDINGS = {"itas": "ind", "iti": "zsm", "syen": "zsm"}  # of words of six letters or more
 
-_NOISE = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`"  # code
-    r"|https?://\S+|www\.\S+|\S+@\S+\.\w+"  # addresses
-    r"|[@#]\w+|\d+",
-    re.DOTALL,
-)
+_CODE, _ADDRESS, _TAG = r"```.*?(?:```|\Z)|`[^`\n]*`", r"https?://\S+|www\.\S+", r"[@#]\w+|\d+"
+_NOISE = re.compile(rf"{_CODE}|{_ADDRESS}|\S+@\S+\.\w+|{_TAG}", re.DOTALL)
+_NOISE_WITHOUT_AT = re.compile(rf"{_CODE}|{_ADDRESS}|{_TAG}", re.DOTALL)  # the same where there is no @, and takes no time in unspaced text
+_NOISY = re.compile(r"[`@#:\d]")  # one of these, or "www.", is in all that is noise
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
@@ -350,12 +350,17 @@ class LanguageIdentifier:
             iso: frozenset(gram for one, text in told if one == iso for gram in _threes(_WORD.findall(text.lower())))
             for iso in self.letters.isos
         }
+        threes = sorted(frozenset[str]().union(*self.known.values()))
+        self._threes = {gram: number for number, gram in enumerate(threes)}
+        self._seen = np.array([[gram in self.known[iso] for iso in self.letters.isos] for gram in threes], dtype=np.float64)
+        self._words = WordTable(self._of_word, len(self.letters.isos) + 2)
 
     def identify(self, text: str) -> Identification:
         """See the module's `identify`."""
-        cleaned = " ".join(_NOISE.sub(" ", text).split())
-        script, share = script_of(cleaned)
-        letters = scripts_of(cleaned).total()
+        cleaned = " ".join(_without_noise(text).split())
+        counted = scripts_of(cleaned)
+        script, share = most_of(counted)
+        letters = counted.total()
         if letters < (LEAST_LETTERS if script == "Latin" else 2):
             return _abstained("short")
         if share <= 0.5 or script == "other":
@@ -375,12 +380,25 @@ class LanguageIdentifier:
             return dataclasses.replace(_abstained("tie"), among=frozenset(ranked[:2]), margin=margin)
         return Identification(language=best, among=frozenset({best}), margin=margin, by="letters")
 
+    def _of_word(self, word: str) -> np.ndarray:
+        """How many three-letter n-grams of the word each language has seen; how many it has; whether it is one of ENGLISH."""
+        threes, index = _threes([word]), self._threes
+        seen = self._seen[[index[gram] for gram in threes if gram in index]].sum(axis=0)
+        return np.append(seen, (len(threes), word in ENGLISH))
+
     def _foreign(self, language: str, words: Sequence[str]) -> bool:
-        threes = _threes(words)
+        *known, threes, english = self._words.total(words).tolist()
         least = LEAST_KNOWN.get(language, LEAST_KNOWN[""])
-        if threes and sum(gram in self.known[language] for gram in threes) < least * len(threes):
+        if known[self.letters.isos.index(language)] < least * threes:
             return True
-        return language == "eng" and len(words) >= ENGLISH_EVERY // 2 and sum(w in ENGLISH for w in words) * ENGLISH_EVERY < len(words)
+        return language == "eng" and len(words) >= ENGLISH_EVERY // 2 and english * ENGLISH_EVERY < len(words)
+
+
+def _without_noise(text: str) -> str:
+    """The text, a space for each piece of noise."""
+    if not _NOISY.search(text) and "www." not in text:
+        return text
+    return (_NOISE if "@" in text else _NOISE_WITHOUT_AT).sub(" ", text)
 
 
 def _abstained(why: str) -> Identification:

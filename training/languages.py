@@ -12,7 +12,7 @@ import functools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -77,6 +77,8 @@ SCRIPTS: Mapping[str, tuple[tuple[int, int], ...]] = {
     "Han": ((0x3005, 0x3007), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF)),
 }
 
+_NO_LETTERS = bytes(point for point in range(128) if not chr(point).isalpha())
+
 # Neighbours that share most of their short sentences: results are reported strictly, and with any language of a set taken as right.
 CONFUSION_SETS = (frozenset({"ind", "zsm"}), frozenset({"jav", "sun", "ind"}), frozenset({"ceb", "war", "tgl", "ilo"}))
 
@@ -103,6 +105,9 @@ def _script_of_letter(letter: str) -> str:
 
 def scripts_of(text: str) -> Counter[str]:
     """Letters and vowel signs of each script in `text`; "other" is any script of none of these languages."""
+    if text.isascii():
+        letters = len(text.encode().translate(None, _NO_LETTERS))
+        return Counter(Latin=letters) if letters else Counter()
     found: Counter[str] = Counter()
     for letter, count in Counter(unicodedata.normalize("NFC", text)).items():
         if script := _script_of_letter(letter):
@@ -112,11 +117,15 @@ def scripts_of(text: str) -> Counter[str]:
 
 def script_of(text: str) -> tuple[str, float]:
     """The script most letters of `text` are in, and their share of all its letters; ("", 0.0) where it has no letter."""
-    found = scripts_of(text)
+    return most_of(scripts_of(text))
+
+
+def most_of(found: Mapping[str, int]) -> tuple[str, float]:
+    """`script_of` of a text whose letters have been counted."""
     if not found:
         return "", 0.0
     script, count = min(found.items(), key=lambda item: (-item[1], item[0]))
-    return script, count / found.total()
+    return script, count / sum(found.values())
 
 
 def script_share(text: str, script: str) -> float:
@@ -157,8 +166,33 @@ class Accuracy:
         return self.right_as_set / self.texts if self.texts else float("nan")
 
 
+REMEMBERED = 100_000  # words whose scores an identifier keeps; running text repeats most of its words
 _RUN = re.compile(r"[^\W\d_]+(?:['’‑-][^\W\d_]+)*")
 _ONE_LANGUAGE = {script: [x.iso for x in LANGUAGES if x.script == script] for script in SCRIPTS}
+
+
+class WordTable:
+    """Adds up what is known of each word of a text; `of_word` is asked once for a word, while REMEMBERED words are kept."""
+
+    def __init__(self, of_word: Callable[[str], np.ndarray], width: int) -> None:
+        self._of_word, self._place = of_word, dict[str, int]()
+        self._rows = np.empty((REMEMBERED, width))
+
+    def total(self, words: Sequence[str]) -> np.ndarray:
+        """The sum over the words, [width]: the same whatever was asked before."""
+        half = REMEMBERED // 2
+        parts = [self._sum(words[start : start + half]) for start in range(0, max(1, len(words)), half)]
+        return parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
+
+    def _sum(self, words: Sequence[str]) -> np.ndarray:
+        place = self._place
+        if len(place) + len(words) > REMEMBERED:
+            place.clear()
+        for word in words:
+            if word not in place:
+                self._rows[len(place)] = self._of_word(word)
+                place[word] = len(place)
+        return self._rows[[place[word] for word in words]].sum(axis=0)
 
 
 class Identifier:
@@ -193,23 +227,30 @@ class Identifier:
         self._index = {gram: i for i, gram in enumerate(vocabulary)}
         seen = np.array([[counts[iso][gram] for gram in vocabulary] for iso in self.isos], dtype=np.float64)
         order = np.array([len(gram) for gram in vocabulary])
-        self._log = np.empty_like(seen)
+        log = np.empty_like(seen)
         for n in orders:
             column = order == n
             rate = seen[:, column] / np.maximum(seen[:, column].sum(axis=1, keepdims=True), 1)
             pooled = rate.mean(axis=0, keepdims=True)
             total = seen[:, column].sum(axis=1, keepdims=True)
-            self._log[:, column] = np.log((seen[:, column] + pull * pooled) / (total + pull))
+            log[:, column] = np.log((seen[:, column] + pull * pooled) / (total + pull))
+        self._log = np.ascontiguousarray(log.T)
+        self._words = WordTable(self._of_word, len(self.isos))
 
     @staticmethod
     def _grams(text: str, orders: tuple[int, ...]) -> list[str]:
         words = [f" {word} " for word in _RUN.findall(unicodedata.normalize("NFC", text).lower())]
         return [word[i : i + n] for word in words for n in orders for i in range(len(word) - n + 1)]
 
+    def _of_word(self, word: str) -> np.ndarray:
+        marked, index = f" {word} ", self._index
+        grams = (marked[i : i + n] for n in self.orders for i in range(len(marked) - n + 1))
+        return self._log[[index[gram] for gram in grams if gram in index]].sum(axis=0)
+
     def scores(self, text: str) -> dict[str, float]:
         """Log-likelihood (nats, summed over known n-grams of all orders) of `text` in each Latin language that was trained on."""
-        found = [self._index[gram] for gram in self._grams(text, self.orders) if gram in self._index]
-        return dict(zip(self.isos, self._log[:, found].sum(axis=1).tolist(), strict=True))
+        words = _RUN.findall(unicodedata.normalize("NFC", text).lower())
+        return dict(zip(self.isos, self._words.total(words).tolist(), strict=True))
 
     def identify(self, text: str) -> Identified:
         """The language of `text`; none where it is too short, in no known script, or equally likely in two languages."""

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.suites.parallel import prompts
 from harness import evaluation
-from harness.overlap import find, normalised
+from harness.overlap import find
 from harness.rows import StatisticsError
 from harness.statistics import score
 from harness.suites import SuiteContext, SuiteError
@@ -20,6 +20,7 @@ from tests.harness.checkpoints import checkpoint
 from training.pretraining.sources import read
 from training.recipe import encode
 from training.recipes import smol
+from training.windows import normalised
 
 OTHERS = ("ind", "tha", "ceb")
 

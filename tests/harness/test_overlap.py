@@ -10,24 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import overlap
-from harness.overlap import WINDOW, find, normalised, window_hashes
+from harness.overlap import find
 from training.recipe import WorldText
+from training.windows import WINDOW, normalised
 from training.world import text as world
 
 
 def telling(language: str, count: int, split: str = "train", seed: int = 5) -> list[str]:
     return [document.text for document in world.documents(WorldText(language=language, documents=count, split=split, seed=seed))]  # type: ignore[arg-type]
-
-
-@given(st.binary(max_size=300), st.integers(1, 60))
-@settings(deadline=None)
-def test_equal_windows_have_equal_hashes_and_unequal_ones_do_not(data: bytes, window: int) -> None:
-    hashes = window_hashes(data, window)
-    assert len(hashes) == max(0, len(data) - window + 1)
-    seen: dict[bytes, int] = {}
-    for start, value in enumerate(hashes.tolist()):
-        assert seen.setdefault(data[start : start + window], value) == value
-    assert len(set(seen.values())) == len(seen), "a collision among a few hundred windows"
 
 
 @given(st.lists(st.text(max_size=80), max_size=6), st.lists(st.text(max_size=120), max_size=4), st.integers(5, 20))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training import identification
 from training.identification import INDONESIAN, MALAY, consistent, identify, identify_many, main, sentences
-from training.languages import LANGUAGES, same_set
+from training.languages import LANGUAGES, WordTable, _script_of_letter, same_set
 from training.recipe import WorldText
 from training.world import text as world
 
@@ -59,6 +61,72 @@ def test_any_text_has_an_answer_that_holds_together(text: str) -> None:
     for language in ("ind", "tha", "eng"):
         strict, as_set = consistent(text, language), consistent(text, language, as_set=True)
         assert not (strict and not as_set)  # the set holds wherever the language does
+
+
+def plainly(text: str) -> tuple[str | None, frozenset[str], str]:
+    """Language, among and why, computed letter by letter and n-gram by n-gram: nothing remembered of a word, no text excepted from a rule."""
+    trained = identification._trained()
+    cleaned = " ".join(identification._NOISE.sub(" ", text).split())
+    scripts = [script for letter in unicodedata.normalize("NFC", cleaned) if (script := _script_of_letter(letter))]
+    ranked = sorted(set(scripts), key=lambda script: (-scripts.count(script), script))
+    if len(scripts) < (identification.LEAST_LETTERS if ranked[:1] == ["Latin"] else 2):
+        return None, frozenset(), "short"
+    if scripts.count(ranked[0]) <= len(scripts) / 2 or ranked[0] == "other":
+        return None, frozenset(), "foreign"
+    if ranked[0] != "Latin":
+        return (iso := next(one.iso for one in LANGUAGES if one.script == ranked[0])), frozenset({iso}), ""
+    letters = trained.letters
+    grams = [letters._index[gram] for gram in letters._grams(cleaned, letters.orders) if gram in letters._index]
+    scores = dict(zip(letters.isos, letters._log[grams].sum(axis=0).tolist(), strict=True))
+    best, second = sorted(scores, key=lambda iso: (-scores[iso], iso))[:2]
+    words = identification._WORD.findall(cleaned.lower())
+    threes = identification._threes(words)
+    least = identification.LEAST_KNOWN.get(best, identification.LEAST_KNOWN[""])
+    if sum(gram in trained.known[best] for gram in threes) < least * len(threes):
+        return None, frozenset(), "foreign"
+    if best == "eng" and len(words) >= 6 and sum(word in identification.ENGLISH for word in words) * 12 < len(words):
+        return None, frozenset(), "foreign"
+    if best in identification.PAIR:
+        found = identification._indonesian_or_malay(words)
+        return found.language, found.among, found.why
+    if (scores[best] - scores[second]) / len(scripts) < identification.LEAST_MARGIN:
+        return None, frozenset({best, second}), "tie"
+    return best, frozenset({best}), ""
+
+
+def decisions(texts: list[str]) -> list[tuple[str | None, frozenset[str], str]]:
+    return [(found.language, found.among, found.why) for found in identify_many(texts)]
+
+
+@given(st.text(st.sampled_from("the and of á ก ខ汉 \n@#:`w.12Ж-'ilo"), max_size=80))
+def test_what_is_remembered_or_skipped_for_speed_changes_no_decision(text: str) -> None:
+    assert decisions([text]) == [plainly(text)]
+
+
+def test_nor_on_real_sentences_with_and_without_noise(hub: Path) -> None:
+    texts = [text for corpus in ("udhr", "pud", "csui") for one in LANGUAGES for text in sentences(hub, corpus, one.iso)[:60]]
+    texts += [f"{text} www.a.b @c `d` e@f.g 12: http://h" for text in texts[::5]]
+    assert len(texts) > 500
+    assert decisions(texts) == [plainly(text) for text in texts]
+    assert decisions(texts[::-1]) == [plainly(text) for text in texts[::-1]], "what was asked before does not count"
+
+
+def test_a_table_of_words_that_is_full_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    monkeypatch.setattr("training.languages.REMEMBERED", 4)
+    asked: list[str] = []
+
+    def of_word(word: str) -> np.ndarray:
+        asked.append(word)
+        return np.array([len(word), 1.0])
+
+    table = WordTable(of_word, 2)
+    assert table.total([]).tolist() == [0, 0]
+    assert table.total(["a", "bb", "a"]).tolist() == [4, 3]
+    assert asked == ["a", "bb"]
+    assert table.total(["ccc", "dd", "e", "a", "bb", "ff", "ggg"]).tolist() == [14, 7]
+    assert table.total(["a", "bb"]).tolist() == [3, 2]
 
 
 def test_an_english_reply_to_a_thai_prompt_is_seen() -> None:

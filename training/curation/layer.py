@@ -64,6 +64,7 @@ LAYERS = {
     "lines": "training.curation.lines:Lines",
     "rules": "training.curation.rules:Rules",
     "language": "training.curation.language:LanguageFilter",
+    "perplexity": "training.curation.perplexity:Perplexity",
     "quality": "training.curation.quality:Quality",
     "near": "training.curation.near:Near",
     "exact": "training.curation.exact:Exact",

@@ -1,0 +1,225 @@
+"""Takes evaluation text out of training text: a document goes, or its paragraphs, where most of an evaluation text stands in it.
+
+    write_ngrams([("flores/tha/12", text), ...], path)      # once, of every text that a suite shows a model or lets it score
+    python -m training.curation decontaminate --set decontaminate.ngrams=PATH ...
+
+Compared are windows of bytes of normalised text (`training/windows.py`), as between training and evaluation. The file holds hashes,
+no text. Hits are counted by evaluation text: a phrase that many share drops nothing until more than `share` of the windows of one text stand in
+one document. An evaluation text shorter than a window is found where all of it stands; one shorter than `shortest` is a phrase and no text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.curation.documents import CurationError, Document
+from training.curation.layer import Decision, Judge, Layer
+from training.windows import SEPARATOR, WINDOW, normalised, window_hashes
+
+if TYPE_CHECKING:
+    from training.windows import Hashes
+
+SHORTEST = WINDOW // 2
+BLOCK = 1 << 22  # bytes hashed at once
+FORM = 1  # of the file
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def write_ngrams(texts: Iterable[tuple[str, str]], path: Path, n: int = WINDOW, *, shortest: int = SHORTEST) -> int:
+    """Write the hashes of the windows of `n` bytes of evaluation texts (name, text), whole or not at all; returns how many texts are in it.
+
+    Texts of fewer than `shortest` bytes (normalised) are left out; texts that are equal so are one, under the first name. Equal input gives equal bytes.
+    """
+    if n < 1 or shortest < 1:
+        raise CurationError(f"windows of {n} bytes and texts of at least {shortest}: both are 1 or more")
+    names: dict[bytes, str] = {}
+    for name, text in texts:
+        if len(data := normalised(text)) >= shortest:
+            names.setdefault(data, name)
+    lengths = np.array([min(n, len(data)) for data in names], dtype=np.int64)
+    own = [window_hashes(data, length) for data, length in zip(names, lengths.tolist(), strict=True)]
+    arrays = {
+        "form": np.array([FORM, n]),
+        "names": np.array(list(names.values()), dtype=np.str_),
+        "lengths": lengths,
+        "windows": np.array([len(hashes) for hashes in own], dtype=np.int64),
+        "hashes": np.concatenate([*own, np.zeros(0, dtype=np.uint64)]),
+    }
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    return len(names)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hits:
+    """What a document has of evaluation texts: `reached` share of each text (by number), and where its windows lie in the document."""
+
+    reached: Mapping[int, float]
+    spans: Mapping[int, Sequence[tuple[int, int]]]  # text -> (first byte, byte after) of each window met
+
+
+class _Windows:
+    """The windows of one length: sorted hashes, and for each the texts that have it."""
+
+    def __init__(self, length: int, hashes: Hashes, text: Ints) -> None:
+        order = np.lexsort((text, hashes))
+        hashes, text = hashes[order], text[order]
+        self.length = length
+        self.unique, starts = np.unique(hashes, return_index=True)
+        self.bounds = np.append(starts, len(hashes))
+        self.text = text  # of each window, repeated ones repeated
+        # most windows of a document are in no evaluation text: one look into a small table says so, without a search
+        size = 1 << min(28, max(10, int(16 * len(self.unique)).bit_length()))
+        self.mask = np.uint64(size - 1)
+        self.maybe = np.zeros(size, dtype=bool)
+        self.maybe[self.unique & self.mask] = True
+
+    def met(self, block: bytes) -> tuple[Ints, Ints]:
+        """Of a block's windows those that are known: their first bytes, and their places in `unique`."""
+        found = window_hashes(block, self.length)
+        at = np.flatnonzero(self.maybe[found & self.mask])
+        place = np.minimum(np.searchsorted(self.unique, found[at]), len(self.unique) - 1)
+        true = self.unique[place] == found[at]
+        return at[true], place[true]
+
+
+class Ngrams:
+    """A file that `write_ngrams` wrote, ready to be looked into. Raises CurationError for a file that is none."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                form, self.names, lengths, self.windows, hashes = (
+                    stored[name] for name in ("form", "names", "lengths", "windows", "hashes")
+                )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise CurationError(f"{path} holds no evaluation n-grams ({error}): write it with decontaminate.write_ngrams") from error
+        if int(form[0]) != FORM or int(self.windows.sum()) != len(hashes):
+            raise CurationError(
+                f"{path} is of form {int(form[0])}, this version reads {FORM}: write it again with decontaminate.write_ngrams"
+            )
+        text = np.repeat(np.arange(len(self.names)), self.windows)
+        length = np.repeat(lengths, self.windows)
+        self.tables = [_Windows(int(one), hashes[length == one], text[length == one]) for one in np.unique(length)]
+
+    def look(self, texts: Sequence[bytes]) -> list[_Hits]:
+        """What each normalised text has of the evaluation texts."""
+        found: list[_Hits] = []
+        for part in _blocks(texts):
+            starts = np.cumsum([0] + [len(data) + 1 for data in part])
+            seen: list[dict[int, list[tuple[int, int, int]]]] = [{} for _ in part]  # of each document: text -> (first byte, end, hash)
+            for table in self.tables:
+                at, place = table.met(SEPARATOR.join(part))
+                document = np.searchsorted(starts, at, side="right") - 1
+                for where, which, number in zip((at - starts[document]).tolist(), place.tolist(), document.tolist(), strict=True):
+                    for text in np.unique(table.text[table.bounds[which] : table.bounds[which + 1]]).tolist():
+                        seen[number].setdefault(text, []).append((where, where + table.length, which))
+            found += [self._hits(one) for one in seen]
+        return found
+
+    def _hits(self, seen: Mapping[int, Sequence[tuple[int, int, int]]]) -> _Hits:
+        reached = {}
+        for text, windows in seen.items():
+            table = next(table for table in self.tables if table.length == windows[0][1] - windows[0][0])
+            met = {which for _, _, which in windows}
+            of_text = sum(int((table.text[table.bounds[which] : table.bounds[which + 1]] == text).sum()) for which in met)
+            reached[text] = of_text / int(self.windows[text])
+        return _Hits(reached, {text: [(first, end) for first, end, _ in windows] for text, windows in seen.items()})
+
+
+def _blocks(texts: Sequence[bytes]) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    size = 0
+    for data in texts:
+        part.append(data)
+        size += len(data)
+        if size >= BLOCK:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decontaminate(Layer):
+    """Drops a document that holds more than `share` of an evaluation text's windows, or with `cut` the paragraphs (lines) of it that do.
+
+    `ngrams` is the file that `write_ngrams` wrote. With `cut`, a document of which no paragraph is left is dropped.
+    """
+
+    name = "decontaminate"
+    ngrams: str = ""
+    share: float = 0.5
+    cut: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if not 0 <= self.share < 1:
+            raise CurationError(f"decontaminate.share is {self.share}: a share of an evaluation text, from 0 to below 1")
+
+    def judge(self, work: Path) -> Judge:
+        """Judges by the file of n-grams; `work` holds nothing. Raises CurationError where there is no such file."""
+        if not self.ngrams:
+            raise CurationError(
+                "decontaminate.ngrams names no file: give the one that decontaminate.write_ngrams wrote, or leave the layer out"
+            )
+        known = Ngrams(Path(self.ngrams))
+
+        def judged(documents: Sequence[Document], shard: int, first: int) -> list[Decision]:
+            hits = known.look([normalised(document.text) for document in documents])
+            return [self._decide(document, found, known) for document, found in zip(documents, hits, strict=True)]
+
+        return judged
+
+    def _decide(self, document: Document, hits: _Hits, known: Ngrams) -> Decision:
+        over = {text: reached for text, reached in hits.reached.items() if reached > self.share}
+        if not over:
+            return Decision(document=document)
+        worst = min(over, key=lambda text: (-over[text], text))
+        detail = f"{over[worst]:.0%} of {known.names[worst]}" + (f" and {len(over) - 1} more" if len(over) > 1 else "")
+        counts = {"evaluation texts found": len(over)}
+        if not self.cut:
+            return Decision(reason="evaluation text", detail=detail, counts=counts)
+        left, removed = self._without(document.text, known)
+        counts["paragraphs cut"] = removed
+        if not left.strip():
+            return Decision(reason="evaluation text", detail=detail, counts=counts)
+        return Decision(document=dataclasses.replace(document, text=left), counts=counts)
+
+    def _without(self, text: str, known: Ngrams) -> tuple[str, int]:
+        """The text without the paragraphs that come from the texts found, and how many those are.
+
+        Those go of which more than half is covered by windows of such a text; where there is none, the one that has most of them.
+        What is left is looked at again, until no text is found.
+        """
+        paragraphs = text.split("\n")
+        before = len(paragraphs)
+        while True:
+            parts = [normalised(paragraph) for paragraph in paragraphs]
+            (hits,) = known.look([b"".join(parts)])
+            spans = [span for number, reached in hits.reached.items() if reached > self.share for span in hits.spans[number]]
+            if not spans:
+                return "\n".join(paragraphs), before - len(paragraphs)
+            sizes = np.array([len(part) for part in parts])
+            ends = np.cumsum(sizes)
+            edges = np.zeros(int(ends[-1]) + 1, dtype=np.int64)
+            np.add.at(edges, [start for start, _ in spans], 1)
+            np.add.at(edges, [end for _, end in spans], -1)
+            covered = np.append(0, np.cumsum(np.cumsum(edges)[:-1] > 0))
+            of_each = covered[ends] - covered[ends - sizes]
+            mostly = 2 * of_each > sizes
+            if not mostly.any():
+                mostly[np.argmax(of_each)] = True
+            paragraphs = [paragraph for paragraph, goes in zip(paragraphs, mostly.tolist(), strict=True) if not goes]
