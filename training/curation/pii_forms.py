@@ -174,7 +174,7 @@ def _mykad(digits: str) -> bool:
     )
 
 
-_SOLE = r"(?<![\w.,/-])"  # no part of a longer number or word, so neither a decimal nor a piece of a code
+_SOLE = r"(?<![\w.,/=-])"  # no part of a longer number or word: no decimal, no piece of a code, no parameter of a URL
 _SOLE_END = r"(?![\w/-]|[.,]\d)"
 _NRC_LATIN = r"(?:[A-Za-z]{1,4}){2,4}\((?:N|C|P|E|T|TH|AC|NC|V|M|Naing|Pyu|Ei|Thar)\)"
 _NRC_BURMESE = r"[က-ဿ်ျ-ှ]{1,24}[ ]?\((?:နိုင်|ဧည့်|ပြု|သာသနာ|သာ|သီ|စ|န)\)"
@@ -183,7 +183,7 @@ _ALWAYS: tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...] = (
     (re.compile(rf"{_SOLE}\d{{6}}-\d\d-\d{{4}}{_SOLE_END}", re.ASCII), _mykad),
     (re.compile(rf"{_SOLE}[1-8]([ -])\d{{4}}\1\d{{5}}\1\d\d\1\d{_SOLE_END}", re.ASCII), thai_checksum),
     (re.compile(r"(?<![A-Za-z0-9])[STFGM]\d{7}[A-Z](?![A-Za-z0-9])"), lambda number: True),  # its letters are checked below
-    (re.compile(rf"{_SOLE}\d\d-\d{{7}}-\d{_SOLE_END}", re.ASCII), lambda digits: True),
+    (re.compile(rf"{_SOLE}(?!0)\d\d-\d{{7}}-\d{_SOLE_END}", re.ASCII), lambda digits: True),  # with a 0, a telephone's extension
     (re.compile(rf"(?<!\d)(?:1[0-4]|[1-9])[ ]?/[ ]?(?:{_NRC_LATIN}|{_NRC_BURMESE})[ ]?\d{{6}}(?!\d)"), lambda digits: True),
 )
 # After a word: 8 to 16 digits, grouped or not; a check digit in brackets may follow (Cambodia).
@@ -247,13 +247,13 @@ _CAPITAL = r"[A-ZÀ-ỸĐ][\w'.-]{0,20}"
 _NAME = rf"{_CAPITAL}(?: {_CAPITAL}){{0,3}}"
 _NUMBER = r"\d{1,4}[A-Za-z]?(?:/\d{1,4}[A-Za-z]?){0,3}"
 _STREETS = (
-    rf"\b{_NUMBER},? (?:{_CAPITAL} ){{1,3}}(?:Street|St\.?|Road|Rd\.?|Avenue|Ave\.?|Lane|Drive|Boulevard|Blvd\.?|Crescent)(?![\w])",
+    rf"\b{_NUMBER} (?:{_CAPITAL} ){{1,3}}(?:Street|St\.?|Road|Rd\.?|Avenue|Ave\.?|Lane|Drive|Boulevard|Blvd\.?|Crescent)(?![\w])",
     rf"\b(?:Jl\.?|Jln\.?|Jalan|Lorong|Gang|Gg\.) ?{_NAME},? (?:Blok \w{{1,4}},? )?(?:No\.?|Nomor|Nombor) ?{_NUMBER}(?:,? RT\.? ?\d+ ?/? ?RW\.? ?\d+)?",
     rf"\bNo\.? ?{_NUMBER},? (?:Jalan|Jln\.?|Lorong|Lrg\.?|Persiaran|Lebuh) {_NAME}",
     rf"(?<!\w)(?:[Ss]ố )?{_NUMBER},? (?:đường|phố|Đường|Phố) {_NAME}",
     r"(?:บ้าน)?เลขที่ ?\d{1,4}(?:/\d{1,4})? ?(?:(?:หมู่ที่|หมู่|ม\.|ซอย|ซ\.|ถนน|ถ\.|แขวง|ตำบล|ต\.|เขต|อำเภอ|อ\.) ?[^\s,]{1,30},? ?){1,6}",
     r"ផ្ទះ(?:លេខ)? ?\d{1,4}\w{0,3},? ?(?:ផ្លូវ|មហាវិថី)(?:លេខ)? ?[^\s,។]{1,30}",
-    r"အမှတ် ?\(?\d{1,4}[^\s\d]{0,2}\)?[၊,]? ?[က-႟]{1,40}လမ်း",
+    r"အမှတ် ?(?:\(\d{1,4}[^\s\d]{0,2}\)[၊,]? ?|\d{1,4}(?:[၊,] ?| ))[က-႟]{1,40}လမ်း",
 )
 _ADDRESS = re.compile("|".join(_STREETS))
 
