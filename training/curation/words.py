@@ -6,7 +6,7 @@
 Thai, Lao, Khmer, Burmese and Chinese put no spaces between words, and finding the words takes a dictionary. The unit here is one that rules of
 orthography find, and that is hardly ever larger than a word: a syllable in Burmese and Lao; in Thai and Khmer a consonant with all that is
 written on it and the consonant that has to close it; a character in Chinese. n-grams over it are n-grams over short words. In every other
-script a word is what stands between spaces. A cut never falls within a grapheme cluster.
+script a word is what stands between spaces. A cut never falls within a grapheme cluster of these scripts.
 
 Text is not normalised: two spellings of one letter are two words. Case is folded to lower; punctuation and symbols at a word's ends go.
 """
@@ -24,7 +24,7 @@ _SPACED = frozenset(language.iso for language in LANGUAGES if language.script ==
 _SPACE = r"\s\u200b"  # U+200B stands between Khmer and Burmese words where a careful typist put it
 # Where the letters of scripts without spaces lie. Their digits and punctuation stand between words, as in any script.
 _BLOCKS = ((0x0E01, 0x0E5B), (0x0E80, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F))
-_HAN = "々-〇㐀-䶿一-鿿豈-﫿\U00020000-\U000323af"
+_HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _CACHED = 64  # characters; longer words are seldom seen twice
 _FEW = "{0,6}"  # marks on one letter; of more, as in ornaments, the rest is taken at the end of the unit: no pattern backtracks far
 LETTER_LIKE = "၌၍၎၏"  # Burmese function words that Unicode counts as punctuation
@@ -68,10 +68,10 @@ def bare(word: str) -> str:
 @functools.lru_cache(maxsize=2**16)
 def _bare(word: str) -> str:
     lower = word.lower()
-    if lower.isalnum():
+    if lower.isalnum() and not _joins(lower[0]):
         return lower
     start, end = 0, len(lower)
-    while start < end and not (lower[start].isalnum() or lower[start] in LETTER_LIKE):
+    while start < end and (_joins(lower[start]) or not (lower[start].isalnum() or lower[start] in LETTER_LIKE)):
         start += 1  # marks with nothing under them go, too
     while start < end and not (lower[end - 1].isalnum() or lower[end - 1] in LETTER_LIKE or _joins(lower[end - 1])):
         end -= 1
