@@ -148,10 +148,18 @@ def _extract(files: Sequence[Path], sources: Sources, directory: Path, shown_fro
     for name in ("kept", "quarantine", "counts"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     left = [(number, group) for number, group in enumerate(groups) if not (directory / "counts" / f"{number:05d}.json").is_file()]
-    task = functools.partial(_extract_group, sources=sources, directory=directory, shown_from=shown_from)
+    task = functools.partial(_extract_group, sources=sources, directory=directory, shown_from=shown_from, labels=_labels(files))
     for place, counts in enumerate(engine.map(task, left), len(groups) - len(left) + 1):
         tell(f"extract  {place}/{len(groups)}  {counts['documents']:,} documents, {counts['quarantined']:,} quarantined")
     _write_json(directory / "done.json", {"groups": len(groups)})
+
+
+def _labels(files: Sequence[Path]) -> dict[Path, str]:
+    """What ids call the files that share a name: the way to each from the directory that holds them all."""
+    names = Counter(path.name for path in files)
+    twice = [path for path in files if names[path.name] > 1]
+    root = os.path.commonpath([path.parent for path in files])
+    return {path: path.relative_to(root).as_posix() for path in twice}
 
 
 def _groups(files: Sequence[Path]) -> Iterator[list[Path]]:
@@ -167,15 +175,24 @@ def _groups(files: Sequence[Path]) -> Iterator[list[Path]]:
         yield part
 
 
-def _extract_group(item: tuple[int, list[Path]], sources: Sources, directory: Path, shown_from: Path | None) -> dict[str, Any]:
+def _extract_group(
+    item: tuple[int, list[Path]], sources: Sources, directory: Path, shown_from: Path | None, labels: dict[Path, str]
+) -> dict[str, Any]:
     number, files = item
     for stale in (directory / "kept").glob(f"{number:05d}-*.parquet"):
         stale.unlink()  # of a task that was killed; its parts may have been cut elsewhere
     amiss: list[Quarantined] = []
     skipped: Counter[str] = Counter()
-    found = (made for path in files for made in documents_of(path, sources, amiss.append, skipped))
+
+    def found() -> Iterator[Document]:
+        for path in files:
+            for made in documents_of(path, sources, amiss.append, skipped):
+                label = labels.get(path, "")
+                named = label and made.id.startswith(f"{path.name}#")  # an id of ours, by file and row
+                yield dataclasses.replace(made, id=label + made.id.removeprefix(path.name)) if named else made
+
     count = 0
-    for part, documents in enumerate(shards_of.in_shards(found)):
+    for part, documents in enumerate(shards_of.in_shards(found())):
         count += shards_of.write(directory / "kept" / f"{number:05d}-{part:04d}.parquet", documents)
     if shown_from is not None:
         amiss = [dataclasses.replace(one, file=os.path.relpath(one.file, shown_from)) for one in amiss]

@@ -241,6 +241,16 @@ def test_of_documents_with_one_id_the_first_is_kept(tmp_path: Path) -> None:
     assert found["layers"][0]["reasons"] == {"duplicate id": 1}
 
 
+def test_files_of_one_name_do_not_share_ids(tmp_path: Path) -> None:
+    for language in ("ind", "tha"):
+        (tmp_path / language).mkdir()
+        (tmp_path / language / "train.jsonl").write_text(
+            f'{{"text": "teks {language}"}}\n{{"text": "lain {language}", "id": "{language}"}}\n'
+        )
+    chain.run(Curation(layers=()), [str(tmp_path / "*/train.jsonl")], tmp_path / "out", ONE)
+    assert [row["id"] for row in corpus(tmp_path / "out")] == ["ind/train.jsonl#1", "ind", "tha/train.jsonl#1", "tha"]
+
+
 def test_what_cannot_be_read_is_counted_and_listed(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "satu"}\n{"text": ""}\n\xff\n')
     whole = gzip.compress(b'{"text": "dua"}\n' * 50_000)
@@ -262,7 +272,7 @@ def test_a_run_over_nothing_readable_ends_with_an_empty_corpus(tmp_path: Path) -
 
 def test_the_report_tells_layers_reasons_languages_and_licences(tmp_path: Path) -> None:
     told = inputs(tmp_path / "in")
-    shards.write(tmp_path / "in/9.jsonl", [Document(id="evil", text="<b>&", language="ind", source="<script>")])
+    shards.write(tmp_path / "in/9.jsonl", [Document(id="evil", text="<b>&", language="eng", source="<script>")])
     chain.run(RECIPE, [told], tmp_path / "out", ONE)
     found = report.load(tmp_path / "out")
     told_text = report.text(found)
