@@ -251,11 +251,7 @@ def _commands(profile: Profile, stage: str, launcher: str, store: Path | str, gp
 
 def _suites(profile: Profile, stage: str) -> str:
     """The suites that run on the stage, by the pipeline's own rule."""
-    run = [
-        f"{name} in {_count(len(spec.languages), 'language')}"
-        for name, spec in profile.suites.items()
-        if (not spec.stages or stage in spec.stages) and (profile.parents(stage) or not spec.reference)
-    ]
+    run = [f"{name} in {_count(len(spec.languages), 'language')}" for name, spec in profile.suites_of(stage).items()]
     return ", ".join(run) or "nothing"
 
 

@@ -109,6 +109,8 @@ def run(order: Mapping[str, Any] | Order, progress: Progress | None = None) -> d
     if ranks.rank:
         return {}
     summary: dict[str, Any] = {}
+    for name in [name for name, suite in suites.items() if not _asks(suite)]:
+        summary[name] = _run_suite(name, suites[name], None, told, say)
     with Journal(told.store, told.model_digest) as journal:
         for backend, version, names in _by_backend(told, suites):
             subject = _subject(dataclasses.replace(told, backend=backend, backend_version=version), journal)
@@ -151,12 +153,18 @@ def _answer_share(told: Order, ranks: Ranks, say: Progress) -> None:
 
 def _by_backend(told: Order, suites: Mapping[str, Suite]) -> Iterator[tuple[str, str, list[str]]]:
     """(backend, version in a replay, suites): first those that need hf (`needs_backend`), whose model is gone before another takes the GPU."""
-    bound = [name for name, suite in suites.items() if getattr(suite, "needs_backend", told.backend) != told.backend]
+    asking = {name: suite for name, suite in suites.items() if _asks(suite)}
+    bound = [name for name, suite in asking.items() if getattr(suite, "needs_backend", told.backend) != told.backend]
     if bound:
         print(f"answered by hf, not {told.backend}, which cannot: {', '.join(bound)}", file=sys.stderr)
         yield "hf", told.hf_version, bound
-    if rest := [name for name in suites if name not in bound]:
+    if rest := [name for name in asking if name not in bound]:
         yield told.backend, told.backend_version, rest
+
+
+def _asks(suite: Suite) -> bool:
+    """Whether a suite asks a model; one that does not reads the artifact's files."""
+    return bool(getattr(suite, "needs_model", True))
 
 
 def _subject(told: Order, journal: Journal) -> Any:
@@ -186,18 +194,21 @@ def _subject(told: Order, journal: Journal) -> Any:
 
 def _samples(name: str, suite: Suite, subject: Any, told: Order) -> Sequence[Sample]:
     """The suite's samples, checked. Raises SuiteError."""
-    measure = Measure(
-        tokens=subject.renderer.tokens,
-        tokenizer=told.tokenizer_digest,
-        window=subject.renderer.window,
-        kept=told.store / "lengths",
-    )
+    measure = None
+    if getattr(suite, "needs_tokenizer", False):
+        measure = Measure(
+            tokens=subject.renderer.tokens,
+            tokenizer=told.tokenizer_digest,
+            window=subject.renderer.window,
+            kept=told.store / "lengths",
+        )
     context = SuiteContext(
         hub=told.hub,
         profile_dir=told.profile_dir,
         samples=told.samples,
         originals=tuple(told.originals),
-        measure=measure if getattr(suite, "needs_tokenizer", False) else None,
+        measure=measure,
+        artifact=None if _asks(suite) else told.checkpoint,
     )
     samples = _checked(name, suite, list(suite.samples(context)))
     if told.committed and told.samples == "quick":
@@ -211,7 +222,9 @@ def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress
     begun = time.monotonic()
     say(phase=name, step=0, steps=0)
     samples = _samples(name, suite, subject, told)
-    rendered = [subject.renderer.sample(sample) for sample in samples]
+    if subject is None and (asking := next((sample for sample in samples if sample.requests), None)):
+        raise SuiteError(f"suite {name} declares needs_model = False, and its sample {asking.sample} asks a model")
+    rendered = [subject.renderer.sample(sample) if subject else [] for sample in samples]
     flat = [request for requests in rendered for request in requests]
     owners = [sample for sample, requests in zip(samples, rendered, strict=True) for _ in requests]
 
@@ -222,7 +235,7 @@ def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress
 
     started = time.monotonic()
     try:
-        answers, computed = subject.answer(flat, advance)
+        answers, computed = subject.answer(flat, advance) if subject else ([], 0)
     except MissingAnswers as error:
         who = list(dict.fromkeys(owners[index].sample for index in error.indices))
         more = f" and {len(who) - 3} more" if len(who) > 3 else ""
@@ -240,7 +253,7 @@ def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress
     for row in rows:
         counts[row.language] = counts.get(row.language, 0) + 1
     facts = {
-        **subject.facts,
+        **(subject.facts if subject else {}),
         "device": told.device,
         "threads": told.threads,
         "samples": told.samples,

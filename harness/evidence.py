@@ -62,7 +62,7 @@ def answered_by(rows: Path) -> dict[str, str]:
     """Backend -> the version that the answers behind a directory of rows are filed under; empty where its summary is gone."""
     try:
         summary = json.loads((rows / "summary.json").read_text(encoding="utf-8"))
-        return {entry["facts"]["backend"]: entry["facts"]["backend_version"] for entry in summary.values()}
+        return {entry["facts"]["backend"]: entry["facts"]["backend_version"] for entry in summary.values() if "backend" in entry["facts"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

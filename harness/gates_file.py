@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import calibration
 from harness.gates import RULES, Gate, GatesError, Metrics, Waiver, expected_detectable, margin_of, seed_variance
+from training.stages import GRAPH
 
 if TYPE_CHECKING:
     from harness.profiles import Profile
@@ -223,6 +224,10 @@ def _expand(table: dict[str, Any], profile: Profile, metrics: Metrics | None, wh
         if spec.stages and name not in spec.stages:
             raise GatesError(
                 f"{where}: suite {suite} does not run on {name} (it runs on {', '.join(spec.stages)}); add the stage to the suite"
+            )
+        if not spec.stages and GRAPH[name].makes != "checkpoint":
+            raise GatesError(
+                f"{where}: {name} makes a {GRAPH[name].makes}, and suite {suite} runs on checkpoints; give the suite stages = ('{name}',)"
             )
     languages = expand_languages(table["languages"], stage, profile, where)
     if lacking := [language for language in languages if language not in spec.languages]:

@@ -124,7 +124,9 @@ def check(order: Mapping[str, Any]) -> dict[str, Any]:
     evaluation = []
     for name, spec in order["suites"].items():
         suite = load(decode(spec), name)
-        if getattr(suite, "needs_tokenizer", False):  # its samples are drawn for a checkpoint, and there is none yet
+        if getattr(suite, "needs_tokenizer", False) or not getattr(
+            suite, "needs_model", True
+        ):  # drawn for an artifact, and there is none yet
             continue
         for sample in suite.samples(context):
             evaluation += [(name, sample.sample, text) for text in _texts(sample, order["window"])]

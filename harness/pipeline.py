@@ -351,8 +351,8 @@ class Pipeline:
         parents = [self._artifacts[parent] for parent in self.profile.parents(stage) if parent in self._artifacts]
         suites = {
             name: spec
-            for name, spec in self.profile.suites.items()
-            if (not spec.stages or stage in spec.stages) and (parents or not spec.reference) and not self._lacking(name)
+            for name, spec in self.profile.suites_of(stage).items()
+            if (parents or not spec.reference) and not self._lacking(name)
         }
         backend, versions = self.settings.backend_of(stage), self._replayed.versions.get(stage, {}) if self._replayed else {}
         other = "" if backend == "hf" else f"-{digest(backend)[:8]}"

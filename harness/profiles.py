@@ -91,6 +91,18 @@ class Profile:
         entry = self.stages[stage]
         return (entry.parent,) if entry.parent else GRAPH[stage].parents
 
+    def suites_of(self, stage: str) -> dict[str, SuiteSpec]:
+        """The suites that run on a stage: those that name it; of those that name none, on every stage that makes a checkpoint.
+
+        One that compares with a parent runs on no stage without one.
+        """
+        made = GRAPH[stage].makes
+        return {
+            name: spec
+            for name, spec in self.suites.items()
+            if (stage in spec.stages if spec.stages else made == "checkpoint") and (self.parents(stage) or not spec.reference)
+        }
+
     def ancestry(self, stage: str) -> tuple[str, ...]:
         """The stage's ancestors and itself, parents first."""
         order: list[str] = []

@@ -80,7 +80,7 @@ def draw(profile: Profile, hub: Path | None, seconds: Mapping[str, float] | None
     found = {}
     for name, spec in profile.suites.items():
         suite = load(spec, name, profile.directory)
-        if getattr(suite, "needs_tokenizer", False):  # drawn for a checkpoint, from its seed
+        if getattr(suite, "needs_tokenizer", False) or not getattr(suite, "needs_model", True):  # drawn for an artifact, from its seed
             continue
         ids: list[str] = []
         of = 0

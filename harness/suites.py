@@ -105,7 +105,8 @@ class Sample:
 class SuiteContext:
     """What surrounds a run of a suite; none of it changes what a sample is, except `samples`.
 
-    A suite whose samples fill a length in tokens declares `needs_tokenizer = True`, and is told the checkpoint's `measure`.
+    A suite whose samples fill a length in tokens declares `needs_tokenizer = True`, and is told the checkpoint's `measure`. One that judges files
+    and asks no model declares `needs_model = False`, and is told the `artifact`: the directory that the stage made.
     """
 
     hub: str | None  # local mirror, or None
@@ -113,6 +114,7 @@ class SuiteContext:
     samples: Literal["quick", "full"] = "full"
     originals: tuple[str, ...] = ()  # checkouts of benchmarks that the user named: a suite looks for its own among them
     measure: Measure | None = None
+    artifact: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -174,7 +174,30 @@ class ContinuePretraining:
         return math.ceil(self.tokens / (self.sequence * self.batch))
 
 
-Recipe = FromScratch | ImportCheckpoint | ExpandBlocks | ContinuePretraining
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CrawlFiles:
+    """A user's own crawl: paths, directories or patterns of WARC, WET, PDF, SRT, VTT, JSONL or Parquet files, absolute or relative to the profile file."""
+
+    paths: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CurateCorpus:
+    """The stage `curation` (paper 3): a crawl through a chain of layers.
+
+    `crawl` is CrawlFiles or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. `held_out` is text
+    that the corpus must not hold: its windows are what the layer `decontaminate` looks for.
+    """
+
+    builder: ClassVar[str] = "training.curation.stage:build"
+    version: ClassVar[int] = 1
+    crawl: Any
+    chain: Any
+    held_out: tuple[Source, ...] = ()
+    reads: tuple[Source, ...] = ()  # the world's text that an embedded crawl is made of, for the fingerprint
+
+
+Recipe = FromScratch | ImportCheckpoint | ExpandBlocks | ContinuePretraining | CurateCorpus
 
 
 # ------------------------------------------------------------------------------------------------------------- the form

@@ -1,11 +1,13 @@
 """The release graph, on one screen. A stage's name is its pytest marker; how it is made, its recipe says.
 
 base -> expand -> stage1 -> stage2
+curation
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,6 +18,7 @@ class Stage:
     parents: tuple[str, ...]
     paper: str
     purpose: str
+    makes: Literal["checkpoint", "corpus"] = "checkpoint"
 
 
 GRAPH: dict[str, Stage] = {
@@ -25,6 +28,13 @@ GRAPH: dict[str, Stage] = {
         Stage(name="expand", parents=("base",), paper="4.1", purpose="LlamaPro block expansion: more layers, same function"),
         Stage(name="stage1", parents=("expand",), paper="4.3, 4.4.1", purpose="continual pre-training, balanced mixture, high rate"),
         Stage(name="stage2", parents=("stage1",), paper="4.4.2", purpose="annealing on high-quality text, low-resource languages added"),
+        Stage(
+            name="curation",
+            parents=(),
+            paper="3",
+            purpose="from a crawl to a deduplicated corpus, with the reason for every drop",
+            makes="corpus",
+        ),
     )
 }
 

@@ -72,7 +72,9 @@ def files_of(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern).expanduser()
         if path.is_dir():
-            named = sorted(entry for entry in path.iterdir() if entry.is_file() and suffix_of(entry) and not entry.name.startswith((".", "_")))
+            named = sorted(
+                entry for entry in path.iterdir() if entry.is_file() and suffix_of(entry) and not entry.name.startswith((".", "_"))
+            )
         else:
             named = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]
         if not named:
@@ -174,7 +176,9 @@ def _parquet(path: Path, quarantine: Quarantine) -> Iterator[Document]:
     except (OSError, pyarrow.ArrowException) as error:
         raise CurationError(f"{path} is no Parquet file, or a torn one: {error}") from error
     if "text" not in file.schema_arrow.names:
-        raise CurationError(f"{path} has no column `text` (it has {', '.join(file.schema_arrow.names)}); rename the one that holds the text")
+        raise CurationError(
+            f"{path} has no column `text` (it has {', '.join(file.schema_arrow.names)}); rename the one that holds the text"
+        )
     number = 0
     for batch in file.iter_batches(batch_size=ROW_GROUP):
         for row in batch.to_pylist():
@@ -230,7 +234,9 @@ def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         try:
             columns[name] = pyarrow.array(values)
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
-            columns[name] = pyarrow.array([None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values])
+            columns[name] = pyarrow.array(
+                [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values]
+            )
     pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=ROW_GROUP, compression="zstd")
 
 

@@ -29,30 +29,32 @@ class Engine:
     address: str = ""
 
     def daft(self) -> ModuleType:
-        """Daft, its runner set. Raises CurationError where the extra is not installed."""
+        """Daft, its runner set. Raises CurationError where the extra is not installed, or the process has the other runner already."""
         os.environ.update(DAFT_ANALYTICS_ENABLED="0", DO_NOT_TRACK="1", RAY_USAGE_STATS_ENABLED="0")
         os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
         try:
             import daft
         except ImportError as error:
             raise CurationError("curation needs Daft, which is not installed: pip install 'seatrials[curation]'") from error
-        if self.runner == "ray":
-            daft.set_runner_ray(address=self.address or None, noop_if_initialized=True)
-        else:
-            daft.set_runner_native()
+        if _runner not in ("", self.runner):
+            raise CurationError(f"this process runs Daft on {_runner} and cannot change to {self.runner}; start another")
+        if not _runner:
+            _set_runner(daft, self)
         return daft
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """`function(item)` for every item, results in the order of the items. The function and its items are pickled; the first error ends it."""
         if self.runner == "ray":
             yield from self._ray(function, items)
-        elif self.workers == 1:
-            yield from map(function, items)
-        else:
-            # spawned, not forked: Daft and numba hold threads of their own
-            context = multiprocessing.get_context("spawn")
-            with concurrent.futures.ProcessPoolExecutor(self.workers, mp_context=context) as pool:
-                yield from pool.map(function, items)
+            return
+        told = list(items)
+        if self.workers == 1 or len(told) < 2:
+            yield from map(function, told)
+            return
+        # spawned, not forked: Daft and numba hold threads of their own
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(min(self.workers, len(told)), mp_context=context) as pool:
+            yield from pool.map(function, told)
 
     def _ray(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         import ray
@@ -60,6 +62,27 @@ class Engine:
         if not ray.is_initialized():
             options: dict[str, Any] = {"address": self.address} if self.address else {}
             ray.init(**options, log_to_driver=False)
-        task = ray.remote(function)
-        for pending in [task.remote(item) for item in items]:
+        task = ray.remote(_call)
+        for pending in [task.remote(function, item) for item in items]:
             yield ray.get(pending)
+
+
+_runner: str = ""  # what this process has set; Daft lets it do so once, and would start Ray before refusing
+
+
+def _set_runner(daft: ModuleType, engine: Engine) -> None:
+    global _runner
+    if engine.runner == "ray":
+        daft.set_runner_ray(address=engine.address or None, noop_if_initialized=True)
+    else:
+        try:
+            daft.set_runner_native()
+        except daft.exceptions.DaftCoreException as error:  # something else in this process has set one: native is welcome
+            if (found := daft.get_or_infer_runner_type()) != "native":
+                raise CurationError(f"this process runs Daft on {found} and cannot change to native; start another") from error
+    _runner = engine.runner
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    """What Ray runs: it takes no partial functions, but carries them as arguments."""
+    return function(item)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from training.pretraining.select import RULES, SelectError
-from training.recipe import HubText, Source, TextFiles, WorldText, digest, encode
+from training.recipe import CrawlFiles, HubText, Source, TextFiles, WorldText, digest, encode
 
 LONGEST_LINE = 64 * 2**20  # bytes; a longer line is a JSON array or a broken file, not a document
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
@@ -246,8 +246,21 @@ def data_digest(recipe: Any, hub: Path | None, profile_dir: Path, cache: Path | 
     """
     known = _FileDigests(cache)
     parts = [known.of_source(source, hub, profile_dir) for source in dict.fromkeys(sources_of(recipe))]
+    parts += [{"crawl": path.name, "sha256": known.of_file(path)} for path in crawl_files(getattr(recipe, "crawl", None), profile_dir)]
     known.save()
     return digest(parts)
+
+
+def crawl_files(crawl: Any, profile_dir: Path) -> list[Path]:
+    """The files of a user's crawl; none for anything else. Raises SourceError."""
+    if not isinstance(crawl, CrawlFiles):
+        return []
+    from training.curation.documents import CurationError, files_of
+
+    try:
+        return files_of([str(profile_dir / Path(path).expanduser()) for path in crawl.paths])
+    except CurationError as error:
+        raise SourceError(str(error).removeprefix("--input ")) from error
 
 
 class _FileDigests:

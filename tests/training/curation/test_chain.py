@@ -1,0 +1,305 @@
+"""The chain: what comes out, that it goes on where it was killed, and that nothing is lost without a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from training.curation import chain, report
+from training.curation import documents as shards
+from training.curation.__main__ import main
+from training.curation.documents import CurationError, Document
+from training.curation.engine import Engine
+from training.curation.layer import Decision, Judge, Layer
+from training.curation.settings import Curation
+
+ONE = Engine(workers=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Short(Layer):
+    """Drops what is shorter than `least` characters and upper-cases the rest; stops with an error at a text that holds `stop`."""
+
+    name = "short"
+    least: int = 10
+    stop: str = ""
+
+    def judge(self, work: Path) -> Judge:
+        def judge(batch: Sequence[Document], shard: int, first: int) -> list[Decision]:
+            return [self._one(made) for made in batch]
+
+        return judge
+
+    def _one(self, made: Document) -> Decision:
+        if self.stop and self.stop in made.text:
+            time.sleep(float(os.environ.get("SLOW", "0")))
+            raise RuntimeError("stopped")
+        if len(made.text) < self.least:
+            return Decision(reason="too short", detail=f"{len(made.text)} < {self.least}", counts={"short": 1})
+        return Decision(document=dataclasses.replace(made, text=made.text.upper()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Twice(Layer):
+    """Drops every text that an earlier row holds: a layer with a first pass over all shards."""
+
+    name = "twice"
+
+    def prepare(self, shards_: Sequence[Path], work: Path, engine: Engine) -> None:
+        seen, again = set(), []
+        for number, path in enumerate(shards_):
+            for row, made in enumerate(shards.read(path, print)):
+                if made.text in seen:
+                    again.append([number, row])
+                seen.add(made.text)
+        (work / "again.json").write_text(json.dumps(again))
+        with Path(os.environ.get("PREPARED", os.devnull)).open("a") as file:
+            file.write("prepared\n")
+
+    def judge(self, work: Path) -> Judge:
+        again = {tuple(one) for one in json.loads((work / "again.json").read_text())}
+        return lambda batch, shard, first: [
+            Decision(reason="again") if (shard, first + index) in again else Decision(document=made) for index, made in enumerate(batch)
+        ]
+
+
+def inputs(directory: Path, files: int = 3, rows: int = 50) -> str:
+    directory.mkdir(exist_ok=True)
+    for number in range(files):
+        made = [
+            Document(
+                id=f"{number}-{row}",
+                text=f"teks nomor {row % 40} dalam berkas" if row % 7 else "pendek",
+                language="ind" if row % 2 else "zsm",
+                source=f"source {number}",
+                licence="CC0-1.0" if number else "CC-BY-4.0",
+                extra={"year": 2000 + row},
+            )
+            for row in range(rows)
+        ]
+        shards.write(directory / f"{number}.jsonl", made)
+    return str(directory)
+
+
+def corpus(output: Path) -> list[dict]:
+    return [made.row() for path in sorted((output / "shards").iterdir()) for made in shards.read(path, print)]
+
+
+def files(output: Path) -> dict[str, bytes]:
+    """Every file but run.json, which names the input as it lies on this machine."""
+    return {
+        str(path.relative_to(output)): path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file() and path.name != "run.json"
+    }
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task a file, so that there are several shards."""
+    monkeypatch.setattr(chain, "INPUT_BYTES", 1)
+
+
+RECIPE = Curation(layers=(Short(), Twice()))
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_the_corpus_is_what_the_layers_say_in_the_order_of_the_input(tmp_path: Path) -> None:
+    found = chain.run(RECIPE, [inputs(tmp_path / "in")], tmp_path / "out", ONE)
+    rows = [made for path in sorted((tmp_path / "in").iterdir()) for made in shards.read(path, print)]
+    expected, seen = [], set()
+    for made in rows:
+        if len(made.text) >= 10 and made.text not in seen:
+            seen.add(made.text)
+            expected.append(dataclasses.replace(made, text=made.text.upper()).row())
+    assert corpus(tmp_path / "out") == expected
+    short, twice = found["layers"][1:]
+    assert (short["seen"], short["kept"], short["reasons"]) == (150, 126, {"too short": 24})
+    assert short["counts"] == {"short": 24}
+    assert (twice["seen"], twice["kept"], twice["reasons"]) == (126, len(expected), {"again": 126 - len(expected)})
+    for layer in found["layers"]:
+        assert layer["seen"] == layer["kept"] + sum(layer["reasons"].values())
+        for key in ("seen", "kept", "seen_bytes", "kept_bytes"):
+            assert sum(counts[key] for counts in layer["by_language"].values()) == layer[key]
+    assert sum(entry["documents"] for entry in found["corpus"]) == len(expected)
+    assert {entry["licence"] for entry in found["corpus"]} == {"CC-BY-4.0"}  # the later files only repeat the first
+    dropped = [json.loads(line) for path in (tmp_path / "out/dropped/01-short").iterdir() for line in path.read_text().splitlines()]
+    assert len(dropped) == 24
+    assert dropped[0]["detail"] == "6 < 10"
+    assert not (tmp_path / "out/work").exists()
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_the_output_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    told = inputs(tmp_path / "in")
+    for workers in (1, 2):
+        chain.run(RECIPE, [told], tmp_path / f"out{workers}", Engine(workers=workers))
+    assert files(tmp_path / "out1") == files(tmp_path / "out2")
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_a_run_that_failed_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails in the middle of a layer's shards, the mend needs no other setting, and what was done is not done again."""
+    told = inputs(tmp_path / "in")
+    chain.run(RECIPE, [told], tmp_path / "whole", ONE)
+    prepared = tmp_path / "prepared"
+    monkeypatch.setenv("PREPARED", str(prepared))
+    written = shards.write
+    count = 0
+
+    def failing(path: Path, made: object) -> int:
+        nonlocal count
+        count += 1
+        if count in (2, 5, 9, 12):
+            raise OSError(28, "No space left on device")
+        return written(path, made)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shards, "write", failing)
+    failures = 0
+    while True:
+        try:
+            chain.run(RECIPE, [told], tmp_path / "out", ONE)
+            break
+        except OSError:
+            failures += 1
+    assert failures == 4
+    assert prepared.read_text().splitlines() == ["prepared"]
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from tests.training.curation import test_chain
+from training.curation import chain
+chain.INPUT_BYTES = 1
+chain.run(test_chain.RECIPE, [sys.argv[1]], Path(sys.argv[2]), test_chain.ONE)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    """SIGKILL at points spread over the run; each start goes on from what is whole."""
+    told = inputs(tmp_path / "in", files=12, rows=400)
+    command = [sys.executable, "-c", CHILD, told]
+    started = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, cwd=Path(__file__).parents[3])
+    took = time.monotonic() - started
+    kills = 0
+    for number in range(60):
+        child = subprocess.Popen([*command, str(tmp_path / "out")], cwd=Path(__file__).parents[3])
+        try:
+            child.wait(took * (0.35 + 0.05 * number))
+            assert child.returncode == 0
+            break
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            kills += 1
+    assert kills > 0
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_a_finished_corpus_is_left_as_it_is_and_another_recipe_replaces_it(tmp_path: Path) -> None:
+    told = inputs(tmp_path / "in")
+    first = chain.run(RECIPE, [told], tmp_path / "out", ONE)
+    before = files(tmp_path / "out")
+    said: list[str] = []
+    assert chain.run(RECIPE, [told], tmp_path / "out", ONE, said.append) == first
+    assert said == [f"{tmp_path / 'out'} is complete already"]
+    assert files(tmp_path / "out") == before
+    other = chain.run(Curation(layers=(Twice(),)), [told], tmp_path / "out", ONE)
+    assert other["recipe"] != first["recipe"]
+    assert not (tmp_path / "out/dropped/01-short").exists()
+
+
+def test_with_kept_work_a_changed_setting_runs_its_layer_and_those_after_it_only(tmp_path: Path) -> None:
+    told = inputs(tmp_path / "in")
+    chain.run(RECIPE, [told], tmp_path / "out", ONE, keep_work=True)
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/work").glob("*/done.json")}
+    times = {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "out/work").glob("*/done.json")}
+    chain.run(Curation(layers=(Short(), Short(least=12), Twice())), [told], tmp_path / "out", ONE, keep_work=True)
+    after = {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "out/work").glob("*/done.json")}
+    assert kept
+    assert all(after[name] == times[name] for name in times if name[:2] in ("00", "01"))
+    assert len(after) == len(times) + 2
+
+
+def test_of_documents_with_one_id_the_first_is_kept(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shards.write(tmp_path / f"{name}.jsonl", [Document(id="same", text=f"teks {name}"), Document(id=name, text="lain")])
+    found = chain.run(Curation(layers=()), [str(tmp_path / "*.jsonl")], tmp_path / "out", ONE)
+    assert [(row["id"], row["text"]) for row in corpus(tmp_path / "out")] == [("same", "teks a"), ("a", "lain"), ("b", "lain")]
+    assert found["layers"][0]["reasons"] == {"duplicate id": 1}
+
+
+def test_what_cannot_be_read_is_counted_and_listed(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "satu"}\n{"text": ""}\n\xff\n')
+    whole = gzip.compress(b'{"text": "dua"}\n' * 50_000)
+    (tmp_path / "b.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    found = chain.run(Curation(layers=()), [str(tmp_path / "*.jsonl*")], tmp_path / "out", ONE)
+    told = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
+    assert found["quarantined"] == len(told) == 3
+    assert [Path(one["file"]).name for one in told] == ["a.jsonl", "a.jsonl", "b.jsonl.gz"]
+    assert [one["row"] for one in told][:2] == [2, 3]
+
+
+def test_a_run_over_nothing_readable_ends_with_an_empty_corpus(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\n\n")
+    found = chain.run(RECIPE, [str(tmp_path / "a.jsonl")], tmp_path / "out", ONE)
+    assert corpus(tmp_path / "out") == []
+    assert all(layer["seen"] == 0 for layer in found["layers"])
+    assert "not readable: 0" in report.text(found)
+
+
+def test_the_report_tells_layers_reasons_languages_and_licences(tmp_path: Path) -> None:
+    told = inputs(tmp_path / "in")
+    shards.write(tmp_path / "in/9.jsonl", [Document(id="evil", text="<b>&", language="ind", source="<script>")])
+    chain.run(RECIPE, [told], tmp_path / "out", ONE)
+    found = report.load(tmp_path / "out")
+    told_text = report.text(found)
+    assert "too short" in told_text
+    assert "CC-BY-4.0" in told_text
+    page = report.page(tmp_path / "out", found)
+    assert "<script>" not in page
+    assert "&lt;b&gt;&amp;" in page
+
+
+def test_the_report_of_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    (tmp_path / "out/work").mkdir(parents=True)
+    with pytest.raises(CurationError, match="not finished: start it again"):
+        report.load(tmp_path / "out")
+
+
+def test_the_command_runs_one_layer_reports_and_gives_clear_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = inputs(tmp_path / "in")
+    assert main(["extract", "--input", told, "--output", str(tmp_path / "out"), "--workers", "1"]) == 0
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out/report.html").is_file()
+    out = capsys.readouterr().out
+    assert "CC0-1.0" in out
+    recipe = tmp_path / "recipe.toml"
+    for body, said in (
+        ("layers = ['nears']", "did you mean near?"),
+        ("layer = ['near']", "nothing is called 'layer'"),
+        ("layers = ['url']\n[near]\nthreshold = .7", "cannot be read"),
+        ("layers = ['url']\n[near]\nthreshold = 0.7", "not among its layers"),
+        ("layers = ['near']\n[near]\npermutation = 256", "did you mean permutations?"),
+        ("layers = ['near']\n[near]\npermutations = 'many'", "near.permutations is 'many', a str; it is a int"),
+    ):
+        recipe.write_text(body)
+        assert main(["run", str(recipe), "--input", told, "--output", str(tmp_path / "other")]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["near", "--input", told, "--output", str(tmp_path / "other"), "--set", "permutations=256"]) == 2
+    assert "write LAYER.SETTING=VALUE" in capsys.readouterr().err
+    assert main(["extract", "--input", str(tmp_path / "none.jsonl"), "--output", str(tmp_path / "other")]) == 2
+    assert "no such file" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,171 @@
+"""Shards: what is written is read again, and what cannot be read is told, with file, row and byte."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.curation import documents as shards
+from training.curation.documents import CurationError, Document, Quarantined
+
+WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=30)
+EXTRA = st.dictionaries(st.sampled_from(["year", "score", "tags"]), st.one_of(st.integers(-9, 9), WORDS), max_size=3)
+DOCUMENTS = st.lists(
+    st.builds(
+        Document, id=WORDS.filter(str.strip), text=WORDS.filter(str.strip), url=WORDS, language=st.sampled_from(["", "tha"]), extra=EXTRA
+    ),
+    max_size=6,
+)
+
+
+def read(path: Path) -> tuple[list[Document], list[Quarantined]]:
+    amiss: list[Quarantined] = []
+    return list(shards.read(path, amiss.append)), amiss
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
+@given(made=DOCUMENTS)
+@settings(max_examples=25, deadline=None)
+def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, suffix: str, made: list[Document]) -> None:
+    path = tmp_path_factory.mktemp("shard") / f"a{suffix}"
+    assert shards.write(path, made) == len(made)
+    assert read(path) == (made, [])
+
+
+@given(made=DOCUMENTS)
+@settings(max_examples=25, deadline=None)
+def test_parquet_keeps_every_column(tmp_path_factory: pytest.TempPathFactory, made: list[Document]) -> None:
+    """A column of several types is kept as JSON text; one of a single type as it is; absent values come back as null."""
+    path = tmp_path_factory.mktemp("shard") / "a.parquet"
+    shards.write(path, made)
+    found, amiss = read(path)
+    assert not amiss
+    assert [(one.id, one.text, one.url, one.language) for one in found] == [(one.id, one.text, one.url, one.language) for one in made]
+    for before, after in zip(made, found, strict=True):
+        for name, value in before.extra.items():
+            assert after.extra[name] == value or json.loads(after.extra[name]) == value
+
+
+def test_parquet_and_jsonl_hold_the_same_bytes_of_text(tmp_path: Path) -> None:
+    made = [Document(id="a", text="ก\r\nข\u2028ค  "), Document(id="b", text="\ufeffmulai")]
+    for suffix in shards.SUFFIXES:
+        shards.write(tmp_path / f"a{suffix}", made)
+        assert read(tmp_path / f"a{suffix}")[0] == made
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{", "Expecting"),
+        (b"[1]", "a list, not an object"),
+        (b'{"id": "a"}', "no `text`"),
+        (b'{"text": 3}', "an int, not a string".replace("an int", "a int")),
+        (b'{"text": "  \\n"}', "blank"),
+        (b'{"text": "a\\u0000b"}', "U+0000 at character 1"),
+        (b'{"text": "a\\ud800"}', "U+D800 at character 1"),
+        (b'{"text": "a", "url": ["x"]}', "`url` is a list"),
+        (b'{"text": "\xff"}', "not UTF-8"),
+        (b"[" * 100_000, ""),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_told_and_the_others_are_read(tmp_path: Path, line: bytes, reason: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "satu"}\n' + line + b'\n{"text": "dua"}\n')
+    found, amiss = read(path)
+    assert [(one.id, one.text) for one in found] == [("a.jsonl#1", "satu"), ("a.jsonl#3", "dua")]
+    assert len(amiss) == 1
+    assert (amiss[0].file, amiss[0].row) == (str(path), 2)
+    assert reason in amiss[0].reason
+    assert 17 <= amiss[0].offset <= 17 + len(line)
+
+
+def test_a_huge_line_is_passed_over_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "LONGEST_LINE", 1000)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "' + b"x" * 5_000_000 + b'"}\n{"text": "dua"}\n')
+    found, amiss = read(path)
+    assert [one.text for one in found] == ["dua"]
+    assert [(one.row, one.offset) for one in amiss] == [(1, 0)]
+    assert "longer than 1000 bytes" in amiss[0].reason
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_a_torn_stream_gives_what_it_holds_and_says_where_it_ends(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    many = [
+        Document(id=str(number), text=f"{number} " + " ".join(str(number * step % 9973) for step in range(200))) for number in range(400)
+    ]
+    shards.write(path, many)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    found, amiss = read(path)
+    assert found == many[: len(found)]
+    assert 0 < len(found) < 400
+    assert len(amiss) == 1
+    assert "torn" in amiss[0].reason
+
+
+def test_a_flipped_byte_in_gzip_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    data = bytearray(gzip.compress(b'{"text": "satu"}\n' * 3))
+    data[-8] ^= 1  # of the checksum
+    path.write_bytes(bytes(data))
+    found, amiss = read(path)
+    assert len(found) <= 3
+    assert "torn" in amiss[0].reason
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"no parquet at all"])
+def test_a_torn_parquet_file_is_a_clear_error(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(data)
+    with pytest.raises(CurationError, match="no Parquet file, or a torn one"):
+        read(path)
+
+
+def test_a_parquet_without_text_names_its_columns(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"content": ["a"]}), tmp_path / "a.parquet")
+    with pytest.raises(CurationError, match="no column `text` \\(it has content\\)"):
+        read(tmp_path / "a.parquet")
+
+
+def test_an_empty_shard_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"")
+    assert read(tmp_path / "a.jsonl") == ([], [])
+    shards.write(tmp_path / "a.parquet", [])
+    assert read(tmp_path / "a.parquet") == ([], [])
+
+
+def test_a_failed_write_leaves_no_shard(tmp_path: Path) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        shards.write(tmp_path / "a.jsonl", [Document(id="a", text="\ud800")])
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_patterns_name_files_once_and_a_missing_one_is_told(tmp_path: Path) -> None:
+    for name in ("b.jsonl", "a.parquet", "notes.txt", ".hidden.jsonl"):
+        (tmp_path / name).touch()
+    found = shards.files_of([str(tmp_path), str(tmp_path / "*.jsonl")])
+    assert [path.name for path in found] == ["a.parquet", "b.jsonl"]
+    with pytest.raises(CurationError, match=r"--input .*gone\*"):
+        shards.files_of([str(tmp_path / "gone*")])
+
+
+@given(sizes=st.lists(st.integers(1, 40), max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_shards_keep_the_order_and_their_limits(sizes: list[int]) -> None:
+    made = [Document(id=str(index), text="x" * size) for index, size in enumerate(sizes)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "SHARD_DOCUMENTS", 4)
+        patch.setattr(shards, "SHARD_BYTES", 60)
+        parts = list(shards.in_shards(made))
+    assert [one for part in parts for one in part] == made
+    assert all(1 <= len(part) <= 4 and sum(len(one.text) for one in part[:-1]) < 60 for part in parts)

@@ -1,0 +1,129 @@
+"""CSV in and out: joined by names, never by position; what is amiss is named; the mixture as portions of stage 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.curation.documents import CurationError
+from training.curation.regmix import files
+from training.recipe import TextFiles
+
+MIXTURES = "run,ind,tha\np-1,0.25,0.75\np-2,0.5,0.5\np-10,1,0\n"
+LOSSES = "run,ind,tha\np-1,1.5,1.25\np-2,1.25,1.5\np-10,1,2\n"
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_rows_join_by_run_and_columns_by_name_whatever_their_order(tmp_path: Path) -> None:
+    plain = files.joined(files.read_mixtures(written(tmp_path / "m.csv", MIXTURES)), files.read_losses(written(tmp_path / "l.csv", LOSSES)))
+    moved = files.joined(
+        files.read_mixtures(written(tmp_path / "m2.csv", "tha,run,ind\n0,p-10,1\n0.75,p-1,0.25\n0.5,p-2,0.5\n")),
+        files.read_losses(written(tmp_path / "l2.csv", "\ufefftha, ind ,index\n2,1,p-10\n\n1.5,1.25,p-2\n1.25,1.5,p-1\n")),
+    )
+    assert plain[0].runs == plain[1].runs == moved[0].runs == moved[1].runs == ("p-1", "p-2", "p-10")
+    assert plain[0].domains == moved[0].domains == plain[1].targets == moved[1].targets == ("ind", "tha")
+    assert np.array_equal(plain[0].weights_ND, moved[0].weights_ND)
+    assert np.array_equal(plain[1].values_NT, moved[1].values_NT)
+    assert plain[1].values_NT.tolist() == [[1.5, 1.25], [1.25, 1.5], [1, 2]]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("ind,tha\n.5,.5\n", "no column 'run' or 'index'; it has ind, tha"),
+    ("run\np\n", "no column beside 'run'"),
+    ("run,a,b\np,.5,.4\n", r"run p: its weights sum to 0.9000, not to 1 within 0.005"),
+    ("run,a,b\np,1.5,-.5\n", "run p, column b: a weight of -0.5 is under 0"),
+    ("run,a,b\np,nan,1\n", "line 2, column a: 'nan' is not a finite number"),
+    ("run,a,b\np,,1\n", "line 2, column a: '' is not a finite number"),
+    ("run,a,b\np,inf,1\n", "'inf' is not a finite number"),
+    ("run,a,b\np,.5,.5\np,.4,.6\n", "two rows are of run 'p'"),
+    ("run,a,a\np,.5,.5\n", "two of one name"),
+    ("run,a,\np,.5,.5\n", "a column without a name"),
+    ("run,a,b\np,.5\n", "line 2: the row has another number of cells"),
+    ("run,a,b\n", "holds no row"),
+    ("", "holds no row"),
+])  # fmt: skip
+def test_what_is_amiss_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(CurationError, match=message) as caught:
+        files.read_mixtures(written(tmp_path / "runs.csv", text))
+    assert "runs.csv" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CurationError, match=r"none.csv cannot be read"):
+        files.read_mixtures(tmp_path / "none.csv")
+    (tmp_path / "b.csv").write_bytes(b"run,a\np,\xff\n")
+    with pytest.raises(CurationError, match=r"b.csv cannot be read"):
+        files.read_losses(tmp_path / "b.csv")
+
+
+def test_rows_rounded_to_three_places_are_normalised(tmp_path: Path) -> None:
+    read = files.read_mixtures(written(tmp_path / "m.csv", "index,a,b\n1,.333,.671\n2,.3,.695\n"))
+    assert np.allclose(read.weights_ND.sum(1), 1, atol=1e-15)
+    assert read.weights_ND[0, 0] == pytest.approx(0.333 / 1.004)
+
+
+def test_a_run_in_one_file_alone_is_refused(tmp_path: Path) -> None:
+    mixtures = files.read_mixtures(written(tmp_path / "m.csv", MIXTURES))
+    losses = files.read_losses(written(tmp_path / "l.csv", LOSSES.replace("p-2", "p-3")))
+    with pytest.raises(CurationError, match=r"1 runs have a mixture and no losses \(p-2\); rows are joined by their run"):
+        files.joined(mixtures, losses)
+
+
+def test_losses_are_above_zero_and_targets_exist(tmp_path: Path) -> None:
+    path = written(tmp_path / "l.csv", "run,a,b\np,0,1\n")
+    with pytest.raises(CurationError, match=r"column a: a loss of 0.0 is not above 0"):
+        files.read_losses(path)
+    assert files.read_losses(path, ["b"]).targets == ("b",)
+    with pytest.raises(CurationError, match="has no column 'c'; it has a, b"):
+        files.read_losses(path, ["c"])
+
+
+def test_priors(tmp_path: Path) -> None:
+    assert files.read_prior(written(tmp_path / "p.csv", "domain,weight\nb,3\na,1\n")) == {"b": 3, "a": 1}
+    assert files.read_prior(written(tmp_path / "p.csv", "language,tokens\nb,3e9\na,1e9\n")) == {"b": 3e9, "a": 1e9}
+    with pytest.raises(CurationError, match="line 3: 'a' stands there twice"):
+        files.read_prior(written(tmp_path / "p.csv", "language,tokens\na,3\na,1\n"))
+    with pytest.raises(CurationError, match="no column 'tokens' or 'weight'"):
+        files.read_prior(written(tmp_path / "p.csv", "language,size\na,3\n"))
+
+
+def test_tables_and_mixtures_read_back_as_they_were(tmp_path: Path) -> None:
+    values = np.array([[0.1 + 0.2, 1 / 3], [1e-17 + 1, 2.5]])
+    files.write_table(tmp_path / "t.csv", ("r1", "r2"), ("x", "y"), values)
+    assert np.array_equal(files.read_losses(tmp_path / "t.csv").values_NT, values)
+    mixture = {"tha": 1 / 3, "ind": 2 / 3}
+    files.write_mixture(tmp_path / "m.csv", mixture, {"tha": 1.5, "ind": 0.25})
+    assert files.read_mixture(tmp_path / "m.csv") == mixture
+    assert (tmp_path / "m.csv").read_text().splitlines()[:2] == ["language,weight,epochs", f"tha,{1 / 3!r},1.5000"]
+    with pytest.raises(CurationError, match="is no mixture"):
+        files.read_mixture(written(tmp_path / "m.csv", "language,weight\na,.5\n"))
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdefg"), st.integers(0, 1000), min_size=1).filter(lambda raw: sum(raw.values()) > 0),
+    st.integers(1, 10**12),
+)
+def test_portions_have_exactly_the_tokens_of_the_stage(raw: dict[str, int], tokens: int) -> None:
+    mixture = {name: weight / sum(raw.values()) for name, weight in raw.items()}
+    sources = {name: (TextFiles(path=f"{name}.jsonl", language=name),) for name in raw}
+    made = files.portions(mixture, tokens, sources)
+    assert sum(portion.tokens for portion in made) == tokens
+    for portion in made:
+        assert portion.sources == sources[portion.language]
+        assert abs(portion.tokens - mixture[portion.language] * tokens) <= 1 + 1e-9 * tokens
+    assert [portion.language for portion in made] == [name for name in raw if any(portion.language == name for portion in made)]
+
+
+def test_portions_need_sources_and_a_mixture() -> None:
+    with pytest.raises(CurationError, match="the mixture has 'b', for which there is no source"):
+        files.portions({"a": 0.5, "b": 0.5}, 10, {"a": (TextFiles(path="a", language="a"),)})
+    with pytest.raises(CurationError, match=r"these sum to 0\.9"):
+        files.portions({"a": 0.9}, 10, {"a": (TextFiles(path="a", language="a"),)})

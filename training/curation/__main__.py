@@ -1,0 +1,110 @@
+"""`python -m training.curation`: run a recipe, run one layer, report, or find a mixture.
+
+run RECIPE.toml --input 'crawl/*.warc.gz' --output corpus/     the whole chain; run again, it goes on where it was
+LAYER --input a.jsonl --output out/ [--set near.verify=false]  one layer alone (`extract` reads files and does nothing more)
+report corpus/                                                 what was dropped and why
+mixture --mixtures runs.csv --losses losses.csv --output ...   RegMix from any runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.curation.documents import CurationError
+from training.curation.layer import LAYERS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 done, 2 a clear error, 130 interrupted (run again to go on)."""
+    told = list(sys.argv[1:] if arguments is None else arguments)
+    if told[:1] == ["mixture"]:
+        from training.curation.regmix import command
+
+        return command.main(told[1:])
+    given = _parser().parse_args(told)
+    try:
+        return _report(given) if given.do == "report" else _run(given)
+    except CurationError as error:
+        print(f"curation: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.curation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|mixture|LAYER")
+    for name in ("run", "extract", *LAYERS):
+        command = commands.add_parser(
+            name, help="the layers of a recipe" if name == "run" else f"the layer {name} alone", epilog=_settings(name)
+        )
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+        if name == "run":
+            command.add_argument("recipe", type=Path, help="TOML: `layers`, and a table of settings for each")
+        command.add_argument(
+            "--input", nargs="+", required=True, help="files, directories or patterns: WARC, WET, PDF, SRT, VTT, JSONL, Parquet"
+        )
+        command.add_argument("--output", type=Path, required=True, help="a directory: shards/, dropped/, report.json")
+        command.add_argument("--set", action="append", default=[], metavar="LAYER.SETTING=VALUE", help="lay a setting over the recipe's")
+        command.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
+        command.add_argument("--runner", choices=("native", "ray"), default="native", help="ray: the same work on a cluster")
+        command.add_argument("--ray-address", default="", help="of the cluster; without it a local one is started")
+        command.add_argument(
+            "--keep-work", action="store_true", help="keep the steps' files: a changed recipe runs its changed layers only"
+        )
+    report = commands.add_parser("report", help="print what was dropped and why; write report.html")
+    report.add_argument("corpus", type=Path)
+    commands.add_parser("mixture", help="RegMix from any runs", add_help=False)
+    return parser
+
+
+def _settings(name: str) -> str:
+    """The settings of a layer with their defaults, for its --help."""
+    if name not in LAYERS or not {"-h", "--help"} & set(sys.argv):
+        return ""
+    from training.curation.settings import layer_class
+
+    fields = dataclasses.fields(layer_class(name))
+    return "settings:\n" + "\n".join(f"  {name}.{field.name}={field.default!r}" for field in fields) if fields else ""
+
+
+def _run(given: argparse.Namespace) -> int:
+    from training.curation import chain, report, settings
+    from training.curation.engine import Engine
+
+    if given.workers < 0:
+        raise CurationError(f"--workers {given.workers}: 1 or more, or 0 for one a core")
+    if given.do == "run":
+        recipe = settings.read(given.recipe, given.set)
+    else:
+        recipe = settings.of({"layers": [] if given.do == "extract" else [given.do]}, given.set, where="--set")
+    engine = Engine(runner=given.runner, address=given.ray_address, **({"workers": given.workers} if given.workers else {}))
+    made = chain.run(recipe, given.input, given.output, engine, _tell, keep_work=given.keep_work)
+    print(report.text(made))
+    return 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _report(given: argparse.Namespace) -> int:
+    from training.curation import report
+
+    found = report.load(given.corpus)
+    print(report.text(found))
+    path = given.corpus / "report.html"
+    path.write_text(report.page(given.corpus, found), encoding="utf-8")
+    print(f"\n{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
