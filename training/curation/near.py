@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from training.curation import near_bands
+from training.curation import narrow, near_bands
 from training.curation.documents import CurationError, Document
 from training.curation.engine import Engine
 from training.curation.layer import Decision, Judge, Layer
@@ -162,7 +162,7 @@ def _sign(
 
     number, shard = item
     keys, sequences, characters = [np.empty((scheme.bands, 0), np.uint64)], [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for _, batch in near.batches(shard, ("text", "language")):
+    for _, batch in narrow.batches(shard, ("text", "language")):
         found = near.shingles(batch.column("text"), scheme)
         salt = np.zeros(batch.num_rows, dtype=np.uint64)
         if per_language and "language" in batch.schema.names:
@@ -203,14 +203,14 @@ def _write(work: Path, shards: Sequence[Path], first_rows: Any, dropped: Any, ke
 
 def _ids(shards: Sequence[Path], first_rows: Any, rows: Any) -> dict[int, str]:
     """The ids of global rows; a document without one is known by file and row, as everywhere."""
-    from training.curation.near_signatures import batches
-
     found: dict[int, str] = {}
     for number, shard in enumerate(shards):
         wanted = rows[slice(*np.searchsorted(rows, first_rows[number : number + 2]))] - first_rows[number]
         if not len(wanted):
             continue
-        ids = [made for _, batch in batches(shard, ("id",)) for made in (batch.column("id").to_pylist() if batch.num_columns else [])]
+        ids = [
+            made for _, batch in narrow.batches(shard, ("id",)) for made in (batch.column("id").to_pylist() if batch.num_columns else [])
+        ]
         found |= {int(first_rows[number]) + row: str((ids[row] if ids else None) or f"{shard.name}#{row + 1}") for row in wanted.tolist()}
     return found
 

@@ -20,8 +20,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from training.curation.narrow import batches
 from training.curation.near_bands import Scheme
-from training.curation.near_signatures import I64, U64, batches, sets, shingles
+from training.curation.near_signatures import I64, U64, sets, shingles
 
 F64 = npt.NDArray[np.float64]
 AT_ONCE = 200_000  # places in buckets that one task of comparing takes on

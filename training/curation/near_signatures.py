@@ -18,15 +18,12 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from training.curation.documents import ROW_GROUP
 from training.curation.near_bands import Scheme
 
 U64 = npt.NDArray[np.uint64]
@@ -123,17 +120,6 @@ def sets(found: Shingles) -> Shingles:
     return Shingles(hashes=hashes, offsets=offsets, characters=found.characters)
 
 
-def batches(shard: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
-    """(first row, Arrow batch) of those of `columns` that a shard has, a row group at a time."""
-    import pyarrow.parquet
-
-    file = pyarrow.parquet.ParquetFile(shard)
-    first = 0
-    for batch in file.iter_batches(batch_size=ROW_GROUP, columns=[name for name in columns if name in file.schema_arrow.names]):
-        yield first, batch
-        first += batch.num_rows
-
-
 # ---------------------------------------------------------------------------------------------------------------- kernels
 
 
@@ -156,7 +142,7 @@ def _stream(number: int) -> npt.NDArray[np.uint32]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _point(data: Any, at: int, end: int) -> tuple[int, int]:
+def _point(data: Any, at: int, end: int) -> tuple[Any, int]:
     """(code point, where the next begins) of UTF-8; a byte that cannot be decoded is a point of its own."""
     byte = np.int64(data[at])
     if byte < 0x80:

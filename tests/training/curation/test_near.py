@@ -43,7 +43,7 @@ def corpus(number: int, seed: int = 0) -> list[str]:
     return source.sample(texts, number)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(TEXTS, max_size=14),
     st.integers(1, 2),
