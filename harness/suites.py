@@ -105,7 +105,8 @@ class Sample:
 class SuiteContext:
     """What surrounds a run of a suite; none of it changes what a sample is, except `samples`.
 
-    A suite whose samples fill a length in tokens declares `needs_tokenizer = True`, and is told the checkpoint's `measure`.
+    A suite whose samples fill a length in tokens declares `needs_tokenizer = True`, and is told the checkpoint's `measure`. One that judges files
+    and asks no model declares `needs_model = False`, and is told the `artifact`: the directory that the stage made.
     """
 
     hub: str | None  # local mirror, or None
@@ -113,6 +114,7 @@ class SuiteContext:
     samples: Literal["quick", "full"] = "full"
     originals: tuple[str, ...] = ()  # checkouts of benchmarks that the user named: a suite looks for its own among them
     measure: Measure | None = None
+    artifact: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,6 +158,7 @@ class SuiteSpec:
 
 # The suites of this distribution (`table13_ROW`: a row of the paper's Table 13); `lm_eval:TASK` goes to the adapter. Named, not imported: benchmarks -> harness stays one way.
 BUILT_IN = {
+    "curation": "benchmarks.suites.curation:build",
     "perplexity": "benchmarks.suites.perplexity:build",
     "choice": "benchmarks.suites.choice:build",
     "identity": "benchmarks.suites.identity:build",

@@ -136,7 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     size = sum(path.stat().st_size for path in files)
-    print(f"{len(truth(given.directory)):,} records in {len(files)} files, {size / 1e6:.1f} MB; the truth is in {given.directory / crawl_truth.FILE}")
+    print(
+        f"{len(truth(given.directory)):,} records in {len(files)} files, {size / 1e6:.1f} MB; the truth is in {given.directory / crawl_truth.FILE}"
+    )
     return 0
 
 

@@ -82,7 +82,9 @@ class Planter:
         while count:
             first = self.add("", self.pool.take(), group=f"{self.iso}/exact-{len(self.pages)}")
             for _ in range(min(count, 1 + self.rng.randrange(2))):
-                self.add("exact", first.text.split("\n"), group=first.group, favour=first.record, jaccard=similarity(first.text, first.text))
+                self.add(
+                    "exact", first.text.split("\n"), group=first.group, favour=first.record, jaccard=similarity(first.text, first.text)
+                )
                 count -= 1
 
     def _near(self, count: int) -> None:
@@ -119,7 +121,9 @@ class Planter:
                 if all(KIN[0] <= value <= KIN[1] for value in alike.values()):
                     break
             else:
-                raise language.WorldError(f"{self.iso}: two pages share {alike}, outside {KIN}; the world's documents differ too much in length")
+                raise language.WorldError(
+                    f"{self.iso}: two pages share {alike}, outside {KIN}; the world's documents differ too much in length"
+                )
             self.add("kin", lines, group=first.group, favour=first.record, jaccard=alike)
 
     def _url(self, count: int) -> None:
