@@ -171,8 +171,12 @@ class Planter:
             self.add("repetition", [line])
 
     def _links(self, count: int) -> None:
-        for _ in range(count):
-            self.add("links", [], links=[f"{self._word('goods', 'food')} {self._word('colour', 'quality')} {at}" for at in range(60)])
+        offer = words(self.iso)["offer"]
+        for number in range(count):
+            goods = [(facts.choose(self.rng, "goods"), facts.choose(self.rng, "colour")) for _ in range(60)]
+            addresses = [f"www.{thing}-{at}.example/{colour}" for at, (thing, colour) in enumerate(goods)]
+            offers = [f"{self.told_in.lexicon['goods'][thing]} {offer} {at}" for at, (thing, _) in enumerate(goods)]
+            self.add("links", [], links=addresses if number % 2 else offers)
 
     def _salad(self, count: int) -> None:
         for _ in range(count):

@@ -42,7 +42,7 @@ KINDS: Mapping[str, Kind] = {
     "passage": Kind(fate="keep", share=0.04),  # a passage that stands in others too
     "stuffing": Kind(fate="drop", layers=_SPAM, share=0.02),
     "repetition": Kind(fate="drop", layers=_SPAM, share=0.02),
-    "links": Kind(fate="drop", layers=("extract", *_SPAM), share=0.02),
+    "links": Kind(fate="drop", layers=_SPAM, share=0.02),
     "salad": Kind(fate="drop", layers=("quality", "perplexity", "rules", "language"), share=0.02),
     "wrong_language": Kind(fate="drop", layers=("language",), share=0.03),  # or kept under its own language
     "mixed": Kind(fate="drop", layers=("language",), share=0.02),
@@ -52,7 +52,7 @@ KINDS: Mapping[str, Kind] = {
     "nul": Kind(fate="any", share=0.01),
     "private": Kind(fate="keep", share=0.05),
     "contaminated": Kind(fate="drop", layers=("decontaminate",), share=0.03),  # or kept without the evaluation text
-    "short": Kind(fate="drop", layers=("rules", "extract", "lines", "quality", "perplexity", "language"), share=0.02),
+    "short": Kind(fate="drop", layers=_SPAM, share=0.02),
     "not_html": Kind(fate="drop", layers=("extract",), share=0.01),
     "missing": Kind(fate="drop", layers=("extract",), share=0.01),  # status 404
     "torn": Kind(fate="drop", layers=("extract",)),  # the last record of the crawl, its gzip cut

@@ -20,7 +20,7 @@ from harness.suites import Metric, Row, Sample, SuiteContext, SuiteError
 from training.world.crawl_truth import KINDS, Truth
 from training.world.language import LANGUAGES
 
-LAYERS = ("extract", "url", "lines", "rules", "language", "quality", "near", "exact", "pii", "decontaminate")
+LAYERS = ("extract", "url", "lines", "rules", "language", "perplexity", "quality", "near", "exact", "pii", "decontaminate")
 WHOLE = ("", "charset", "private")  # kinds whose text should be left as it was
 DROPPED = tuple(name for name, kind in KINDS.items() if kind.fate == "drop" and name != "torn")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ STANDS = 0.5  # share of a passage's windows that stand in a text which holds it
 LEAST_PIECE = 40  # characters whose language is asked for
 
 
+@functools.lru_cache(maxsize=1024)
 def windows(text: str) -> frozenset[str]:
     """The runs of WINDOW characters of a text, white space left out: extraction and joins change it."""
     folded = "".join(text.split())
