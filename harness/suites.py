@@ -158,6 +158,7 @@ class SuiteSpec:
 
 # The suites of this distribution (`table13_ROW`: a row of the paper's Table 13); `lm_eval:TASK` goes to the adapter. Named, not imported: benchmarks -> harness stays one way.
 BUILT_IN = {
+    "curation": "benchmarks.suites.curation:build",
     "perplexity": "benchmarks.suites.perplexity:build",
     "choice": "benchmarks.suites.choice:build",
     "identity": "benchmarks.suites.identity:build",
