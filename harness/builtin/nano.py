@@ -42,6 +42,12 @@ SUITES = {
         reference="parent",
         stages=("expand",),
     ),
+    "curation": SuiteSpec(
+        suite="curation",
+        languages=nano.LANGUAGES,
+        options={"layers": ["url", "lines", "rules", "language", "perplexity", "near", "exact", "decontaminate", "pii"]},
+        stages=("curation",),
+    ),
 }
 
 _stage1, _stage2 = nano.stage1(), nano.stage2()
@@ -50,6 +56,7 @@ profile = Profile(
     name="nano",
     languages=nano.LANGUAGES,
     stages={
+        "curation": StageEntry(recipe=nano.curation(), minutes=1.5),
         "base": StageEntry(recipe=nano.base(), adds=nano.BASE, minutes=1.5),
         "expand": StageEntry(recipe=nano.expand(), minutes=0.3),
         "stage1": StageEntry(recipe=_stage1, adds=nano.STAGE1_NEW, minutes=2.5),

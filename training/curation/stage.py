@@ -76,7 +76,7 @@ def _with_held_out(recipe: CurateCorpus, job: Job) -> Curation:
     from training.curation.decontaminate import write_ngrams
 
     path = job.resume / WINDOWS
-    texts = [document.text for source in recipe.held_out for document in read(source, job.hub, job.profile_dir)]
+    texts = [(document.id, document.text) for source in recipe.held_out for document in read(source, job.hub, job.profile_dir)]
     write_ngrams(texts, path)
 
     def told(layer: Any) -> Any:

@@ -10,7 +10,19 @@ from __future__ import annotations
 import dataclasses
 from typing import TypeVar
 
-from training.recipe import Architecture, ContinuePretraining, ExpandBlocks, FromScratch, Optimisation, Portion, WorldText
+from training.curation.decontaminate import Decontaminate
+from training.curation.exact import Exact
+from training.curation.language import LanguageFilter
+from training.curation.lines import Lines
+from training.curation.near import Near
+from training.curation.perplexity import Perplexity
+from training.curation.pii import Pii
+from training.curation.rules import Rules
+from training.curation.settings import Curation
+from training.curation.sources import Origin, Sources
+from training.curation.url import Url
+from training.recipe import Architecture, ContinuePretraining, CurateCorpus, ExpandBlocks, FromScratch, Optimisation, Portion, WorldText
+from training.world.crawl import Crawl
 
 Trained = TypeVar("Trained", FromScratch, ContinuePretraining)
 
@@ -90,6 +102,29 @@ def stage2(seed: int = 0) -> ContinuePretraining:
         sequence=512,
         batch=2,
         seed=seed + 2,
+    )
+
+
+def curation(seed: int = 0) -> CurateCorpus:
+    """The embedded crawl through every layer but the quality classifier, whose examples the world does not have."""
+    return CurateCorpus(
+        crawl=Crawl(languages=LANGUAGES, seed=seed),
+        chain=Curation(
+            layers=(
+                Url(),
+                Lines(),
+                Rules(),
+                LanguageFilter(languages=LANGUAGES),
+                Perplexity(share=0.97),
+                Near(),
+                Exact(),
+                Decontaminate(cut=True),
+                Pii(),
+            ),
+            sources=Sources(origins=(Origin(source="the embedded crawl", licence="Apache-2.0"),)),
+        ),
+        held_out=tuple(WorldText(language=language, documents=120, split="held_out") for language in LANGUAGES),
+        reads=tuple(WorldText(language=language, documents=400, seed=seed) for language in LANGUAGES),
     )
 
 

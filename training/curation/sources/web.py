@@ -34,6 +34,7 @@ def read(path: Path, settings: Sources, quarantine: Quarantine, skipped: Counter
             own = record.headers.get("warc-record-id", "").strip("<>").removeprefix("urn:uuid:")
             row = {
                 "id": f"{path.name}#{record.number}" + (f":{own}" if own else ""),
+                "record": own,
                 "text": text,
                 "url": record.headers.get("warc-target-uri", "").strip("<>"),
                 "date": record.headers.get("warc-date", ""),
