@@ -1,6 +1,6 @@
 """One document of each cluster of near duplicates: MinHash with banding, candidates verified by exact Jaccard (3.2; 5.1.1 for chat data).
 
-    python -m training.curation near --input a.jsonl --output out/ [--set near.permutations=128 near.threshold=0.8 near.per_language=true]
+    python -m training.curation near --input a.jsonl --output out/ [--set near.permutations=128 --set near.threshold=0.8]
 
 Defaults are SailCraft's: 256 permutations, threshold .7, shingles of 5 words, hence 25 bands of 10. Those of the chat data: 128, .8, per language.
 Two documents of similarity s meet with probability 1 - (1 - s^rows)^bands (near_bands.py): .51, .94 and .9999 at .7, .8 and .9 by default, but

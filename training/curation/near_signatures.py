@@ -3,9 +3,9 @@
 Two schemes, which differ in what a shingle is and how it is hashed; everything after is the same:
 
 splitmix    the default. Units are runs between white space, lower-cased by code point; each character of Thai, Lao, Khmer, Burmese and Han is a
-            unit of its own, since these scripts do not space words (segmentation would cost a hundred times the rest). A shingle is n units, its
-            hash 64 bits finished as in SplitMix64 (Steele, Lea, Flood 2014). Permutation i takes x, the upper 32 bits, to a_i x + b_i mod 2^32,
-            a_i odd: a bijection, eight to an AVX2 register.
+            unit of its own, since these scripts do not space words (finding words or syllables, as words.py does, costs ten times the rest). A
+            shingle is n units, its hash 64 bits finished as in SplitMix64 (Steele, Lea, Flood 2014). Permutation i takes x, the upper 32 bits, to
+            a_i x + b_i mod 2^32, a_i odd: a bijection, eight to an AVX2 register.
 sha1        text-dedup 0.4.0's, for equal partitions: units are re.split(r"\\W"), empty ones too; the first 4 bytes of SHA-1, little-endian, go to
             ((a_i x + b_i mod 2^64) mod 2^61 - 1) mod 2^32 with numpy's RandomState(42).
 
