@@ -50,13 +50,13 @@ SUITES = {
     ),
 }
 
-_stage1, _stage2 = nano.stage1(), nano.stage2()
+_curation, _stage1, _stage2 = nano.curation(), nano.stage1(), nano.stage2()
 
 profile = Profile(
     name="nano",
     languages=nano.LANGUAGES,
     stages={
-        "curation": StageEntry(recipe=nano.curation(), minutes=1.5),
+        "curation": StageEntry(recipe=_curation, minutes=1.5),
         "base": StageEntry(recipe=nano.base(), adds=nano.BASE, minutes=1.5),
         "expand": StageEntry(recipe=nano.expand(), minutes=0.3),
         "stage1": StageEntry(recipe=_stage1, adds=nano.STAGE1_NEW, minutes=2.5),
@@ -71,6 +71,43 @@ profile = Profile(
     overlap_window=100,
     variants={
         # Planted defects (promise 7): each must turn these gates red, and every kind of gate is turned red by one of them (a test counts).
+        "curation@bare": Variant(
+            stage="curation",
+            recipe=nano.only(_curation, "url"),
+            expect_red=(
+                "curation.drops.macro",
+                "curation.finds_rules.macro",
+                "curation.finds_language.macro",
+                "curation.finds_near.macro",
+                "curation.finds_decontaminate.macro",
+                "curation.least_rules.macro",
+                "curation.least_language.macro",
+                "curation.least_near.macro",
+                "curation.unique.macro",
+                "curation.pure.macro",
+                "curation.uncontaminated.macro",
+                "curation.private.macro",
+                "curation.plain.macro",
+            ),
+        ),
+        "curation@no_url": Variant(
+            stage="curation",
+            recipe=nano.without_layer(_curation, "url"),
+            expect_red=("curation.finds_url.macro", "curation.least_url.macro"),
+        ),
+        "curation@no_war": Variant(
+            stage="curation", recipe=nano.filing_out(_curation, "war"), expect_red=("curation.present.macro", "curation.keeps.war")
+        ),
+        "curation@greedy": Variant(
+            stage="curation",
+            recipe=nano.greedy(_curation),
+            expect_red=(
+                "curation.drops_rightly.macro",
+                "curation.keeps.macro",
+                "curation.keeps_text.macro",
+                "curation.most_near.macro",
+            ),
+        ),
         "base@rate0": Variant(
             stage="base", recipe=nano.rate_zero(nano.base()), expect_red=("base.beats_trigram.eng", "base.beats_trigram.cmn")
         ),

@@ -8,7 +8,7 @@ share s in Table 4 gets s ** 0.5, in Table 5 s ** 0.25 (normalised). Rates are s
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from training.curation.decontaminate import Decontaminate
 from training.curation.exact import Exact
@@ -152,3 +152,30 @@ def without_replay(recipe: ContinuePretraining) -> ContinuePretraining:
 def rate_zero(recipe: Trained) -> Trained:
     """Learning rate 0: the checkpoint is its parent, or its first random weights."""
     return dataclasses.replace(recipe, optimisation=dataclasses.replace(recipe.optimisation, learning_rate=0.0))
+
+
+def only(recipe: CurateCorpus, *names: str) -> CurateCorpus:
+    """The chain with these layers and no other."""
+    kept = tuple(layer for layer in recipe.chain.layers if layer.name in names)
+    held_out = recipe.held_out if "decontaminate" in names else ()
+    return dataclasses.replace(recipe, chain=dataclasses.replace(recipe.chain, layers=kept), held_out=held_out)
+
+
+def without_layer(recipe: CurateCorpus, name: str) -> CurateCorpus:
+    """The chain without a layer."""
+    return only(recipe, *(layer.name for layer in recipe.chain.layers if layer.name != name))
+
+
+def _with(recipe: CurateCorpus, **settings: dict[str, Any]) -> CurateCorpus:
+    layers = tuple(dataclasses.replace(layer, **settings.get(layer.name, {})) for layer in recipe.chain.layers)
+    return dataclasses.replace(recipe, chain=dataclasses.replace(recipe.chain, layers=layers))
+
+
+def filing_out(recipe: CurateCorpus, language: str) -> CurateCorpus:
+    """A language left out of those that the corpus wants."""
+    return _with(recipe, language={"languages": tuple(name for name in LANGUAGES if name != language)})
+
+
+def greedy(recipe: CurateCorpus) -> CurateCorpus:
+    """Pages a tenth alike are duplicates, every passage of 32 bytes that recurs goes, rare ones are suspect."""
+    return _with(recipe, near={"threshold": 0.1}, exact={"least_bytes": 32, "keep": "none"}, perplexity={"share": 0.7})
