@@ -88,11 +88,10 @@ def test_shingles_are_words_or_characters() -> None:
 def test_processes_that_outlive_their_parent_are_counted(tmp_path: Path) -> None:
     """datatrove's workers hang below a server that nobody waits for; a parent's own count misses them."""
     burn = "import time; memory = bytearray(60 * 2**20); e = time.process_time() + 0.5\nwhile time.process_time() < e: pass"
+    between = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {burn!r}])"
     script = tmp_path / "parent.py"
     script.write_text(
-        "import subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-c', 'import subprocess, sys; subprocess.Popen([sys.executable, \"-c\", {burn!r}])'])\n"
-        "time.sleep(0.2)\nprint('{}')\n"
+        f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {between!r}])\ntime.sleep(0.2)\nprint('{{}}')\n"
     )
     found = side_by_side({"it": [sys.executable, str(script)]}, 1, in_processes)["it"]
     assert 0.5 <= found.seconds < 5

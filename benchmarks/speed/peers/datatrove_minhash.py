@@ -3,7 +3,7 @@
     PYTHON benchmarks/speed/peers/datatrove_minhash.py --input SHARDS --output DIR --bands 16 --rows 8 --workers 2
 
 One task a shard. Its defaults but for what a shingle is: five words between spaces, where each character of a script without spaces is a word, as in
-ours; normalisation is lower case and white space only, so both hash the same shingles. What it keeps goes to JSONL, for its Parquet writer refuses
+ours; normalisation is lower case and white space only, so both hash the same shingles. What it keeps goes to plain JSONL, for its Parquet writer refuses
 shards whose metadata differ. clusters/ tells what it takes for one.
 """
 
@@ -67,7 +67,7 @@ def main() -> None:
         ("1", [read, MinhashDedupSignature(output_folder=signatures, config=config, language=Units())], shards),
         ("2", [MinhashDedupBuckets(input_folder=signatures, output_folder=buckets, config=config)], given.bands),
         ("3", [MinhashDedupCluster(input_folder=buckets, output_folder=clusters, config=config, save_cluster_id=True)], 1),
-        ("4", [read, MinhashDedupFilter(input_folder=clusters), JsonlWriter(kept)], shards),
+        ("4", [read, MinhashDedupFilter(input_folder=clusters), JsonlWriter(kept, compression=None)], shards),
     ]
     run(steps, given.output, given.workers)
     removed = sum(path.stat().st_size // 4 for path in Path(clusters).glob("*.remove"))
