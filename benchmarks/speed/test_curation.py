@@ -1,0 +1,248 @@
+"""Curation: near-deduplication beside datatrove and text-dedup, language identification beside fastText, every layer, the chain, its memory.
+
+SEATRIALS_SPEED_DOCUMENTS=200000 SEATRIALS_SPEED_DATATROVE=PYTHON SEATRIALS_SPEED_TEXT_DEDUP=PYTHON SEATRIALS_LID176=lid.176.ftz \
+    SEATRIALS_HUB=DIR pytest benchmarks/speed/test_curation.py -s
+
+Each test prints rows of the README's tables. Work is a command, measured with all its processes (`processes.py`): CPU seconds and peak memory. The corpus
+(`curation_corpus.py`) is generated under SEATRIALS_SPEED_DIRECTORY, once a size; a quarter of it gives the growth with size, as the exponent
+of CPU seconds in documents. The peers' environments are named by their interpreters (peers/*.py say what to install). SEATRIALS_SPEED_WORKERS: processes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.speed import near_truth
+from benchmarks.speed.curation_corpus import Corpus, generate
+from benchmarks.speed.side_by_side import ROOT, Measured, in_processes, side_by_side
+
+DOCUMENTS = int(os.environ.get("SEATRIALS_SPEED_DOCUMENTS", "20000"))
+ROUNDS = int(os.environ.get("SEATRIALS_SPEED_ROUNDS", "1"))
+WORKERS = int(os.environ.get("SEATRIALS_SPEED_WORKERS", os.cpu_count() or 1))
+LIMIT_MB = int(os.environ.get("SEATRIALS_SPEED_LIMIT_MB", "0"))
+CORE_HOUR = float(os.environ.get("SEATRIALS_SPEED_CORE_HOUR", "0.04"))  # dollars; what clouds ask for a core of a large machine, about
+DIRECTORY = Path(os.environ.get("SEATRIALS_SPEED_DIRECTORY", ".seatrials/speed"))
+PAIRS, DROPPED = 10_000, 1_000  # sampled for recall and precision
+LAYERS = ("ids", "url", "lines", "rules", "language", "near", "exact", "pii")  # those of the default chain
+
+# name -> (variable with the interpreter, driver, its arguments, settings of ours at equal parameters, who reads its clusters)
+PEERS = {
+    "datatrove 0.10.1, 25 bands of 10": (
+        "SEATRIALS_SPEED_DATATROVE",
+        "datatrove_minhash.py",
+        ["--bands", "25", "--rows", "10"],
+        ["near.bands=25", "near.rows=10"],
+        near_truth.of_datatrove,
+    ),
+    "datatrove 0.10.1, 16 bands of 8": (
+        "SEATRIALS_SPEED_DATATROVE",
+        "datatrove_minhash.py",
+        ["--bands", "16", "--rows", "8"],
+        ["near.permutations=128", "near.bands=16", "near.rows=8"],
+        near_truth.of_datatrove,
+    ),
+    "text-dedup 0.4.0, 25 bands of 10": (
+        "SEATRIALS_SPEED_TEXT_DEDUP",
+        "text_dedup_minhash.py",
+        ["--permutations", "256", "--threshold", "0.7"],
+        ["near.bands=25", "near.rows=10"],
+        near_truth.of_text_dedup,
+    ),
+}
+
+
+def needed(*layers: str) -> None:
+    """Skip where a layer cannot be had."""
+    try:
+        from training.curation.settings import layer_class
+
+        for layer in layers:
+            if layer != "ids":
+                layer_class(layer)
+    except ImportError as error:
+        pytest.skip(f"{', '.join(layers)}: {error}")
+
+
+@pytest.fixture
+def output() -> Iterator[Path]:
+    """A directory for what a piece of work writes, gone afterwards."""
+    made = DIRECTORY.absolute() / "output"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    yield made
+    shutil.rmtree(made)
+
+
+def corpus(documents: int) -> Corpus:
+    return generate(DIRECTORY.absolute(), documents, workers=WORKERS)
+
+
+def ours(do: str, made: Corpus, output: Path, layers: str = "", settings: Sequence[str] = ()) -> list[str]:
+    """The command of a piece of our work."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.speed.curation_work",
+        do,
+        "--input",
+        str(made.directory / "shards"),
+        "--output",
+        str(output),
+    ]
+    command += ["--workers", str(WORKERS), *(["--layers", layers] if layers else [])]
+    return command + [part for one in settings for part in ("--set", one)]
+
+
+def anew(command: Sequence[str]) -> Measured:
+    """Measure a command that finds its output directory empty."""
+    shutil.rmtree(command[list(command).index("--output") + 1], ignore_errors=True)
+    return in_processes(command)
+
+
+def gigabytes(made: Corpus) -> float:
+    return made.bytes / 1e9
+
+
+@pytest.mark.parametrize("case", PEERS)
+def test_near_deduplication(case: str, output: Path) -> None:
+    """Row: case, documents, GB, CPU s of ours and theirs, ratio, peak MB of both, dropped by both, precision at .7 of both; then recall by similarity."""
+    needed("near")
+    variable, driver, arguments, settings, labels_of = PEERS[case]
+    python = os.environ.get(variable)
+    if not python:
+        pytest.skip(f"name the interpreter of an environment with {case.partition(',')[0]} in {variable}")
+    made = corpus(DOCUMENTS)
+    mine, other = output / "ours", output / "theirs"
+    theirs = [
+        python,
+        str(ROOT / "benchmarks" / "speed" / "peers" / driver),
+        "--input",
+        str(made.directory / "shards"),
+        "--output",
+        str(other),
+    ]
+    found = side_by_side(
+        {"ours": ours("layer", made, mine, "near", settings), "theirs": [*theirs, "--workers", str(WORKERS), *arguments]}, ROUNDS, anew
+    )
+    labels = {"ours": near_truth.of_ours(made, mine), "theirs": labels_of(made, other)}
+    right = {name: near_truth.precision(made, each, 0.7, DROPPED) for name, each in labels.items()}
+    a, b = found["ours"], found["theirs"]
+    print(
+        f"\n| near, {case} | {made.documents} | {gigabytes(made):.2f} | {a.seconds:.0f} | {b.seconds:.0f} | {b.seconds / a.seconds:.1f} | "
+        f"{a.peak_mb:.0f} | {b.peak_mb:.0f} | {a.result['dropped']} | {b.result['dropped']} | {right['ours']:.3f} | {right['theirs']:.3f} |"
+    )
+    pairs, similar = near_truth.planted(made, PAIRS)
+    latin = near_truth.spaced(made, pairs)
+    for where, some in (("five scripts", slice(None)), ("Latin", latin)):
+        curves = {name: near_truth.recall(each, pairs[some], similar[some]) for name, each in labels.items()}
+        for name, (count, share) in curves["ours"].items():
+            print(f"| recall, {case}, {where} | {name} | {count} | {share:.3f} | {curves['theirs'][name][1]:.3f} |")
+    assert right["ours"] >= 0.99
+    for name, (count, share) in near_truth.recall(labels["ours"], pairs, similar).items():
+        if float(name.split()[0]) >= 0.9 and count:
+            assert share > 0.99, f"pairs of similarity {name}"
+
+
+def row(name: str, small: Corpus, large: Corpus, few: Measured, many: Measured, kept: str) -> None:
+    """A row: name, documents, documents/s/core, GB/core-hour, exponent of growth, peak MB at a quarter and at all, what is kept."""
+    exponent = math.log(many.seconds / few.seconds) / math.log(large.documents / small.documents)
+    print(
+        f"\n| {name} | {large.documents} | {many.seconds:.1f} | {large.documents / many.seconds:,.0f} | "
+        f"{gigabytes(large) * 3600 / many.seconds:.2f} | {exponent:.2f} | {few.peak_mb:.0f} | {many.peak_mb:.0f} | {kept} |"
+    )
+
+
+def at_both_sizes(do: str, layers: str, output: Path) -> tuple[Corpus, Corpus, Measured, Measured]:
+    """A quarter and all, measured in one run."""
+    small, large = corpus(DOCUMENTS // 4), corpus(DOCUMENTS)
+    works = {name: ours(do, made, output / name, layers) for name, made in (("few", small), ("many", large))}
+    found = side_by_side(works, ROUNDS, anew)
+    return small, large, found["few"], found["many"]
+
+
+@pytest.mark.parametrize("what", ["read", "hash", "documents", "pass"])
+def test_floor(what: str, output: Path) -> None:
+    """What no layer can do without: reading the text column, hashing each text, making documents of them, passing them on to new shards."""
+    needed()
+    small, large, few, many = at_both_sizes("floor", what, output)
+    row(f"floor: {what}", small, large, few, many, "-")
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layer(layer: str, output: Path) -> None:
+    """Each layer alone, on the whole corpus."""
+    needed(layer)
+    small, large, few, many = at_both_sizes("layer", layer, output)
+    row(f"layer: {layer}", small, large, few, many, f"{many.result['kept'] / many.result['documents']:.3f}")
+    assert many.result["documents"] == large.documents
+
+
+def test_default_chain(output: Path) -> None:
+    """The whole chain, and what a terabyte costs at its rate: as if the rate held, and as if the growth went on."""
+    needed(*LAYERS)
+    small, large, few, many = at_both_sizes("chain", "", output)
+    row("the default chain", small, large, few, many, f"{many.result['kept'] / many.result['documents']:.3f}")
+    print("| dropped by step | " + ", ".join(f"{name} {count}" for name, count in many.result["steps"].items()) + " |")
+    exponent = max(1.0, math.log(many.seconds / few.seconds) / math.log(large.documents / small.documents))
+    times = 1e12 / large.bytes
+    for how, grown in (("at this rate", times), (f"at this growth, {exponent:.2f}", times**exponent)):
+        hours = many.seconds * grown / 3600
+        print(f"| a terabyte of text, {how} | {hours:,.0f} core-hours | ${hours * CORE_HOUR:,.0f} at ${CORE_HOUR} a core-hour |")
+    assert many.result["documents"] == large.documents
+
+
+def test_memory_of_the_chain_at_three_times_the_input(output: Path) -> None:
+    """Rows: documents, MB of text, limit, peak MB of all processes. SEATRIALS_SPEED_LIMIT_MB is enforced where a cgroup can be made."""
+    needed(*LAYERS)
+    for documents in (DOCUMENTS, 3 * DOCUMENTS):
+        made = corpus(documents)
+        found = in_processes(ours("chain", made, output / str(documents)), LIMIT_MB)
+        shutil.rmtree(output / str(documents))
+        limit = f"{LIMIT_MB} MB" if found.result["limited"] else f"{LIMIT_MB} MB asked, none set" if LIMIT_MB else "none"
+        print(f"\n| memory of the chain | {documents} | {made.bytes / 1e6:.0f} | {limit} | {found.peak_mb:.0f} | {found.seconds:.0f} |")
+        assert found.result["documents"] == documents
+
+
+def labelled(hub: Path, most: int) -> list[tuple[str, str]]:
+    """(language, sentence) from the mirror, at most so many of a corpus and language."""
+    from training.identification import CORPORA, sentences
+    from training.languages import LANGUAGES
+
+    return [(one.iso, text) for corpus in CORPORA for one in LANGUAGES for text in sentences(hub, corpus, one.iso)[:most]]
+
+
+def test_language_identification() -> None:
+    """Row: sentences, sentences/s/core of ours and fastText's lid.176, share right (strictly; taking a neighbour's language for right), abstained."""
+    from training.identification import CORPORA, identify, identify_many
+    from training.languages import LANGUAGES, same_set
+
+    hub = Path(os.environ.get("SEATRIALS_HUB") or ROOT.parent / "shared" / "data" / "hub")
+    if not (hub / CORPORA["udhr"]).is_dir():
+        pytest.skip(f"no {CORPORA['udhr']} in the mirror: name it in SEATRIALS_HUB")
+    asked = labelled(hub, 500)
+    texts = [text for _, text in asked]
+    identify(texts[0])  # trains it, once a process
+    works: dict[str, Any] = {"ours": lambda: [one.language for one in identify_many(texts)]}
+    path = os.environ.get("SEATRIALS_LID176")
+    if path:
+        import fasttext
+
+        model = fasttext.load_model(path)
+        codes = {f"__label__{language.lid176}": language.iso for language in LANGUAGES}
+        lines = [text.replace("\n", " ") for text in texts]
+        works["theirs"] = lambda: [codes.get(labels[0], "") for labels, _ in (model.predict(line) for line in lines)]
+    found = side_by_side(works, max(3, ROUNDS))
+    for name, each in found.items():
+        strict = sum(answer == iso for (iso, _), answer in zip(asked, each.result, strict=True)) / len(asked)
+        near = sum(bool(answer) and same_set(iso, answer) for (iso, _), answer in zip(asked, each.result, strict=True)) / len(asked)
+        none = sum(answer is None for answer in each.result) / len(asked)
+        called = "training.identification" if name == "ours" else Path(str(path)).name
+        print(f"\n| {called} | {len(asked)} | {len(asked) / each.seconds:,.0f} | {strict:.3f} | {near:.3f} | {none:.3f} |")
