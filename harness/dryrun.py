@@ -23,7 +23,7 @@ from harness.launch import Launcher, LaunchError
 from harness.profiles import Profile, ProfileError
 from training.cost import H100, Cost, CostError, Hardware, Memory, cost
 from training.pretraining.sources import SourceError, file_path, sources_of
-from training.recipe import ContinuePretraining, ExpandBlocks, FromScratch, ImportCheckpoint, Recipe, TextFiles, decode
+from training.recipe import ContinuePretraining, CurateCorpus, ExpandBlocks, FromScratch, ImportCheckpoint, Recipe, TextFiles, decode
 from training.stages import GRAPH
 
 WIDTH = 138
@@ -205,6 +205,8 @@ def _recipe(recipe: Recipe) -> str:
     if isinstance(recipe, ExpandBlocks):
         kept = f"; vocabulary of {recipe.vocabulary:,} rows" if recipe.vocabulary else ""
         return f"{recipe.new_blocks} new blocks{'; head untied' if recipe.untie else ''}{kept}; zeroed: {', '.join(recipe.zeroed)}"
+    if isinstance(recipe, CurateCorpus):
+        return f"{type(recipe.crawl).__name__} through {', '.join(layer.name for layer in recipe.chain.layers)}"
     how = recipe.optimisation
     tokens = sum(portion.tokens for portion in recipe.portions)
     warmup = round(how.warmup_fraction * -(-tokens // (recipe.sequence * recipe.batch)))

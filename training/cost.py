@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.pretraining.loop import PASS_TOKENS
-from training.recipe import ContinuePretraining, ExpandBlocks, FromScratch, HubText, ImportCheckpoint, Portion, Recipe, TextFiles
+from training.recipe import (
+    ContinuePretraining,
+    CurateCorpus,
+    ExpandBlocks,
+    FromScratch,
+    HubText,
+    ImportCheckpoint,
+    Portion,
+    Recipe,
+    TextFiles,
+)
 
 SNAPSHOTS = 3  # resume states on disk at most: two kept (`training/pretraining/resume.py`) while a third is written
 LOGITS_BYTES = 2 * 512 * 2**20  # a chunk of float32 logits and its copy in bfloat16 or its gradient (`training/pretraining/loss.py`)
@@ -330,6 +340,8 @@ def cost(
     each, is the upper bound. Raises CostError."""
     if gpus < 1:
         raise CostError(f"{gpus} GPUs: give at least one")
+    if isinstance(recipe, CurateCorpus):
+        raise CostError("a corpus is made on CPUs, by documents a second: README, Curation")
     made = shape(recipe, parent.shape if parent else None, directory)
     if isinstance(recipe, ImportCheckpoint):
         element = 2 if recipe.precision == "bfloat16" else 4

@@ -277,7 +277,7 @@ def generate(root: Path, documents: int, seed: int = 0, workers: int = 0) -> Cor
         (directory / "shards").mkdir(parents=True, exist_ok=True)
         facts.unlink(missing_ok=True)
         starts = range(0, documents, shard_size(documents))
-        engine = Engine(**({"workers": workers} if workers else {}))
+        engine = Engine(workers=workers) if workers else Engine()
         parts = list(engine.map(functools.partial(_shard, directory=directory, documents=documents, seed=seed), starts))
         made = plan(documents, seed)
         edits = np.concatenate([edits for _, edits in parts])

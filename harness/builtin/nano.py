@@ -96,7 +96,9 @@ profile = Profile(
             expect_red=("curation.finds_url.macro", "curation.least_url.macro"),
         ),
         "curation@no_war": Variant(
-            stage="curation", recipe=nano.filing_out(_curation, "war"), expect_red=("curation.present.macro", "curation.keeps.war")
+            stage="curation",
+            recipe=nano.filing_out(_curation, "war"),
+            expect_red=("curation.present.macro", "curation.keeps.war", "curation.most_language.macro"),
         ),
         "curation@greedy": Variant(
             stage="curation",
@@ -104,10 +106,10 @@ profile = Profile(
             expect_red=(
                 "curation.drops_rightly.macro",
                 "curation.keeps.macro",
-                "curation.keeps_text.macro",
                 "curation.most_near.macro",
             ),
         ),
+        "curation@cut": Variant(stage="curation", recipe=nano.cut_short(_curation), expect_red=("curation.keeps_text.macro",)),
         "base@rate0": Variant(
             stage="base", recipe=nano.rate_zero(nano.base()), expect_red=("base.beats_trigram.eng", "base.beats_trigram.cmn")
         ),

@@ -359,8 +359,8 @@ def _publish(output: Path, fingerprint: str, extracted: Path, steps: Sequence[St
 
 
 def _layer_facts(step: Step) -> dict[str, Any]:
-    facts = _summed(json.loads(path.read_text()) for path in sorted((step.directory / "counts").glob("*.json")))
-    facts = {"seen": 0, "kept": 0, "seen_bytes": 0, "kept_bytes": 0, "changed": 0, "reasons": {}, "counts": {}, "by_language": {}} | facts
+    parts = [json.loads(path.read_text()) for path in sorted((step.directory / "counts").glob("*.json"))]
+    facts = _summed([_Tally().facts(), *parts])
     return {**facts, "dropped": facts["seen"] - facts["kept"]}
 
 

@@ -8,6 +8,7 @@
 | ID | Thailand's 13 digits with hyphens or spaces (checksum) | Thailand's without; Cambodia, Laos |
 | ID | NRIC and FIN of Singapore (checksum), NRC of Myanmar in Burmese and Latin letters | Vietnam's CCCD and CMND |
 | ID | SSS of the Philippines (2-7-1) | PhilSys, TIN and others of the Philippines |
+| ID | China's 18 signs (date of birth, check digit) | |
 | PHONE | + and country code; 00 and a code of the region; national with its 0, 9 to 13 digits, grouped as telephone numbers are | any of 7 to 15 digits |
 | ADDRESS | house number and street together, in English, Indonesian, Malay, Vietnamese, Thai, Khmer and Burmese | |
 
@@ -30,9 +31,9 @@ _SEPARATOR = r"[ .\u00a0-]"  # of groups of digits
 
 # Words before a number: what it is, or that it is none of a person's.
 IDENTITY = re.compile(
-    r"\b(?:nik|ktp|no\.? ?ktp|identity (?:card|number)|national id|id (?:card|number|no)|i/?c (?:no|number)|mykad|kad pengenalan|no\. ?k/?p"
+    r"\b(?:nik|ktp|numero (?:ng|sa|ti|han) id|no\.? ?ktp|identity (?:card|number)|national id|id (?:card|number|no)|i/?c (?:no|number)|mykad|kad pengenalan|no\. ?k/?p"
     r"|philsys|philid|pcn|psn|crn|umid|tin|sss|gsis|cccd|cmnd|c\u0103n c\u01b0\u1edbc|ch\u1ee9ng minh|\u0111\u1ecbnh danh|passport|paspor)\b"
-    r"|ประชาชน|เลขประจำตัว|ບັດປະຈຳຕົວ|ເລກປະຈຳຕົວ|អត្តសញ្ញាណ|မှတ်ပုံတင်|နိုင်ငံသားစိစစ်ရေး",
+    r"|身份证|身分證|公民身份号码|ประชาชน|เลขประจำตัว|ບັດປະຈຳຕົວ|ເລກປະຈຳຕົວ|អត្តសញ្ញាណ|မှတ်ပုံတင်|နိုင်ငံသားစိစစ်ရေး",
     re.IGNORECASE,
 )
 TELEPHONE = re.compile(
@@ -100,6 +101,12 @@ def nric_checksum(number: str) -> bool:
     total += {"T": 4, "G": 4, "M": 3}.get(prefix, 0)
     letters = {"S": "JZIHGFEDCBA", "T": "JZIHGFEDCBA", "F": "XWUTRQPNMLK", "G": "XWUTRQPNMLK", "M": "XWUTRQPNJLK"}[prefix]
     return letters[total % 11] == letter
+
+
+def chinese_checksum(number: str) -> bool:
+    """Whether the last of China's 18 signs (GB 11643) is the one that the others call for, and a date of birth stands in them."""
+    total = sum(int(digit) * pow(2, 17 - place, 11) for place, digit in enumerate(number[:17]))
+    return "10X98765432"[total % 11] == number[17].upper() and _date(number[12:14], number[10:12]) and number[6:8] in ("19", "20")
 
 
 def _date(day: str, month: str) -> bool:
@@ -183,6 +190,7 @@ _NRC_LATIN = r"(?:[A-Za-z]{1,4}){2,4}\((?:N|C|P|E|T|TH|AC|NC|V|M|Naing|Pyu|Ei|Th
 _NRC_BURMESE = r"[က-ဿ်ျ-ှ]{1,24}[ ]?\((?:နိုင်|ဧည့်|ပြု|သာသနာ|သာ|သီ|စ|န)\)"
 _ALWAYS: tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...] = (
     (re.compile(rf"{_SOLE}\d{{16}}{_SOLE_END}", re.ASCII), _nik),
+    (re.compile(rf"{_SOLE}\d{{17}}[\dXx]{_SOLE_END}", re.ASCII), lambda digits: True),  # its check digit is looked at below
     (re.compile(rf"{_SOLE}\d{{6}}-\d\d-\d{{4}}{_SOLE_END}", re.ASCII), _mykad),
     (re.compile(rf"{_SOLE}[1-8]([ -])\d{{4}}\1\d{{5}}\1\d\d\1\d{_SOLE_END}", re.ASCII), thai_checksum),
     (re.compile(r"(?<![A-Za-z0-9])[STFGM]\d{7}[A-Z](?![A-Za-z0-9])"), lambda number: True),  # its letters are checked below
@@ -198,7 +206,10 @@ def _identities(text: str) -> Spans:
     for pattern, holds in _ALWAYS:
         for match in pattern.finditer(text):
             number = match.group()
-            right = nric_checksum(number) if number[0].isalpha() else holds(re.sub(r"\D", "", number))
+            if number[0].isalpha():
+                right = nric_checksum(number)
+            else:
+                right = chinese_checksum(number) if len(number) == 18 and number[:17].isdigit() else holds(re.sub(r"\D", "", number))
             if right and not IMPERSONAL.search(text[max(0, match.start() - _NEAR) : match.start()]):
                 taken.append(match.span())
     for match in _AFTER_WORD.finditer(text):

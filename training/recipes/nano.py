@@ -177,5 +177,10 @@ def filing_out(recipe: CurateCorpus, language: str) -> CurateCorpus:
 
 
 def greedy(recipe: CurateCorpus) -> CurateCorpus:
-    """Pages a tenth alike are duplicates, every passage of 32 bytes that recurs goes, rare ones are suspect."""
-    return _with(recipe, near={"threshold": 0.1}, exact={"least_bytes": 32, "keep": "none"}, perplexity={"share": 0.7})
+    """Pages a tenth alike are duplicates."""
+    return _with(recipe, near={"threshold": 0.1})
+
+
+def cut_short(recipe: CurateCorpus) -> CurateCorpus:
+    """Every passage of 24 bytes that recurs goes, wherever it stands."""
+    return _with(recipe, exact={"least_bytes": 24, "keep": "none"})

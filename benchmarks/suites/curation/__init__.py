@@ -44,7 +44,7 @@ def _metrics(layers: Sequence[str], auc: bool) -> Iterator[Metric]:
     yield ratio("text_strange", "text_strange", "text_left", "lower", binary=False)
     yield ratio("boilerplate_left", "boilerplate_left", "boilerplate", "lower", binary=False)
     yield ratio("purity", "own_characters", "decided_characters", "higher", binary=False)
-    yield ratio("private_left", "private_left", "private", "lower", binary=False)
+    yield ratio("private_left", "private_left", "private", "lower")
     yield ratio("contamination_left", "contamination_left", "planted_contaminated", "lower")
     yield ratio("passages_left", "passages_left", "passages", "lower")
     yield ratio("duplicates_left", "duplicates_left", "compared", "lower")
@@ -149,6 +149,8 @@ class CurationSuite:
                 values[f"meant_for_{layer}"], values[f"right_by_{layer}"] = 1.0, float(right)
             if layer in order:
                 values[f"seen_by_{layer}"] = float(not dropped or order[outcome.end] >= order[layer])
+            elif outcome.end != "extract":  # a layer that the chain lacks drops nothing of what would have reached it
+                values[f"seen_by_{layer}"] = 1.0
             if outcome.end == layer:
                 values[f"dropped_by_{layer}"] = 1.0
                 if fate != "any":
@@ -174,7 +176,7 @@ def _text(values: dict[str, Any], truth: Truth, document: corpus.Kept) -> None:
     left, every = measures.surroundings(document.text, truth.declared, truth.host)
     values["boilerplate_left"], values["boilerplate"] = float(left), float(every)
     private = [one for held in truth.private.values() for one in held]
-    values["private"], values["private_left"] = float(len(private)), float(sum(one in document.text for one in private))
+    values["private"], values["private_left"] = float(bool(private)), float(any(one in document.text for one in private))
 
 
 def _aucs(artifact: Path, suite: str) -> dict[str, float]:

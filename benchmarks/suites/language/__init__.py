@@ -82,7 +82,9 @@ class LanguageSuite:
             else:
                 found.append(text)
         asked = [dataclasses.replace(text, text=text.text[: _border(text.text)]) for text in found]
-        both = [(text.sample, text.language, text.text) for text in (*found, *asked)]  # a prompt may stand in training where its document does not
+        both = [
+            (text.sample, text.language, text.text) for text in (*found, *asked)
+        ]  # a prompt may stand in training where its document does not
         known = repeated(self.name, both, self.apart_from, context)
         for text in asked:
             if text.sample in known or taken.get(text.language, 0) >= self.count:
