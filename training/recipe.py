@@ -186,7 +186,7 @@ class CurateCorpus:
     """The stage `curation` (paper 3): a crawl through a chain of layers.
 
     `crawl` is CrawlFiles or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. `held_out` is text
-    that the corpus must not hold: its windows are what the layer `decontaminate` looks for.
+    that the corpus must not hold: its windows are what the layer `decontaminate`, where the chain has it, looks for.
     """
 
     builder: ClassVar[str] = "training.curation.stage:build"

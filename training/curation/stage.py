@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.curation import chain, report
-from training.curation.documents import CurationError
 from training.curation.engine import Engine
 from training.curation.settings import Curation
 from training.pretraining.sources import crawl_files, read
@@ -68,10 +67,6 @@ def _with_held_out(recipe: CurateCorpus, job: Job) -> Curation:
     """The chain, its layer `decontaminate` told where the windows of the held-out text lie."""
     chained: Curation = recipe.chain
     if not any(layer.name == "decontaminate" for layer in chained.layers):
-        if recipe.held_out:
-            raise CurationError(
-                "the recipe names held_out text, and its chain has no layer `decontaminate`: add it, or leave held_out empty"
-            )
         return chained
     from training.curation.decontaminate import write_ngrams
 

@@ -157,8 +157,7 @@ def rate_zero(recipe: Trained) -> Trained:
 def only(recipe: CurateCorpus, *names: str) -> CurateCorpus:
     """The chain with these layers and no other."""
     kept = tuple(layer for layer in recipe.chain.layers if layer.name in names)
-    held_out = recipe.held_out if "decontaminate" in names else ()
-    return dataclasses.replace(recipe, chain=dataclasses.replace(recipe.chain, layers=kept), held_out=held_out)
+    return dataclasses.replace(recipe, chain=dataclasses.replace(recipe.chain, layers=kept))
 
 
 def without_layer(recipe: CurateCorpus, name: str) -> CurateCorpus:
