@@ -126,9 +126,9 @@ profile = Profile(
     languages=smol.LANGUAGES,
     stages={
         "base": StageEntry(recipe=smol.base(_gguf()), adds=("eng",), minutes=4),
-        "expand": StageEntry(recipe=smol.expand(), minutes=4),
-        "stage1": StageEntry(recipe=smol.stage1(), adds=smol.STAGE1_NEW, minutes=11),
-        "stage2": StageEntry(recipe=smol.stage2(), adds=smol.STAGE2_NEW, minutes=9),
+        "expand": StageEntry(recipe=smol.expand(), minutes=20),
+        "stage1": StageEntry(recipe=smol.stage1(), adds=smol.STAGE1_NEW, minutes=21),
+        "stage2": StageEntry(recipe=smol.stage2(), adds=smol.STAGE2_NEW, minutes=25),
     },
     suites=SUITES,
     gates=goldens.gates("smol"),

@@ -1,0 +1,89 @@
+"""The stage `curation`: what it leaves depends on its recipe alone, and a user's own crawl is taken as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training import small
+from training.curation import documents as shards
+from training.curation import stage
+from training.curation.decontaminate import Decontaminate
+from training.curation.documents import Document
+from training.curation.near import Near
+from training.curation.settings import Curation
+from training.curation.url import Url
+from training.pretraining.sources import SourceError, data_digest
+from training.recipe import CrawlFiles, CurateCorpus, TextFiles, WorldText, decode, encode
+from training.world.crawl import Crawl
+
+RECIPE = CurateCorpus(
+    crawl=Crawl(languages=("ind", "tha"), pages=100),
+    chain=Curation(layers=(Url(), Near(), Decontaminate(cut=True))),
+    held_out=tuple(WorldText(language=language, documents=60, split="held_out") for language in ("ind", "tha")),
+)
+
+
+def built(tmp_path: Path, name: str, recipe: CurateCorpus, home: Path | None = None) -> Path:
+    job = small.job(tmp_path / name, home or tmp_path, stage="curation")
+    stage.build(recipe, job)
+    return job.result
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.slow
+def test_the_same_recipe_leaves_the_same_files_wherever_it_is_built(tmp_path: Path) -> None:
+    first, second = (contents(built(tmp_path, name, RECIPE)) for name in ("a", "b"))
+    assert first.keys() == second.keys()
+    assert {name for name in first if first[name] != second[name]} == set()
+    report = json.loads(first["report.json"])
+    assert [layer["name"] for layer in report["layers"]] == ["ids", "url", "near", "decontaminate"]
+    assert report["layers"][3]["counts"]["evaluation texts found"] > 0
+    assert b"/resume/" not in b"".join(first.values())
+    assert "truth.jsonl" in first
+    assert "run.json" not in first
+
+
+def test_a_recipe_is_what_it_was_after_the_order(tmp_path: Path) -> None:
+    assert decode(json.loads(json.dumps(encode(RECIPE)))) == RECIPE
+
+
+def test_a_users_crawl_is_read_and_its_content_is_in_the_fingerprint(tmp_path: Path) -> None:
+    made = [
+        Document(id=str(number), text=f"halaman nomor {number} " * 4, url=f"https://a.example/{number % 3}", licence="CC0-1.0")
+        for number in range(6)
+    ]
+    shards.write(tmp_path / "mine.jsonl", made)
+    recipe = CurateCorpus(crawl=CrawlFiles(paths=("*.jsonl",)), chain=Curation(layers=(Url(),)))
+    before = data_digest(recipe, None, tmp_path)
+    result = built(tmp_path, "a", recipe)
+    report = json.loads((result / "report.json").read_text())
+    assert (report["layers"][1]["seen"], report["layers"][1]["kept"]) == (6, 3)
+    assert [(entry["licence"], entry["documents"]) for entry in report["corpus"]] == [("CC0-1.0", 3)]
+    assert not (result / "truth.jsonl").exists()
+    shards.write(tmp_path / "mine.jsonl", made[:-1])
+    assert data_digest(recipe, None, tmp_path) != before
+
+
+def test_a_crawl_that_is_not_there_is_named(tmp_path: Path) -> None:
+    recipe = CurateCorpus(crawl=CrawlFiles(paths=("gone/*.warc.gz",)), chain=Curation(layers=(Url(),)))
+    with pytest.raises(SourceError, match=r"gone/\*\.warc\.gz: no such file"):
+        data_digest(recipe, None, tmp_path)
+
+
+def test_evaluation_text_is_taken_out_of_a_users_crawl(tmp_path: Path) -> None:
+    test = "Perahu nelayan kembali ke pelabuhan membawa ikan segar sebelum matahari terbit pagi itu."
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": test}) + "\n")
+    shards.write(tmp_path / "mine.jsonl", [Document(id="a", text="Teks yang lain sama sekali."), Document(id="b", text=f"Awal. {test}")])
+    recipe = CurateCorpus(
+        crawl=CrawlFiles(paths=("mine.jsonl",)),
+        chain=Curation(layers=(Decontaminate(),)),
+        held_out=(TextFiles(path="test.jsonl", language="ind"),),
+    )
+    kept = [made.id for path in sorted((built(tmp_path, "a", recipe) / "shards").iterdir()) for made in shards.read(path, print)]
+    assert kept == ["a"]
