@@ -287,7 +287,7 @@ def test_a_wrong_option_is_one_clear_usage_error(toy: Run, arguments: list[str],
     assert "Traceback" not in text
 
 
-STAGES = "profile nano has base, expand, stage1, stage2 (or nightly and release, for all of them)"
+STAGES = "profile nano has curation, base, expand, stage1, stage2 (or nightly and release, for all of them)"
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,8 @@ IDENTITY = {
     "HubText": {"dataset", "config", "split", "field", "language", "licence", "select", "mirror_only"},
     "TextFiles": {"path", "language", "field", "licence"},
     "Portion": {"name", "language", "tokens", "sources"},
+    "CrawlFiles": {"paths"},
+    "CurateCorpus": {"crawl", "chain", "held_out", "reads"},
     "Optimisation": {"learning_rate", "final_fraction", "decay", "warmup_fraction", "weight_decay", "betas", "epsilon", "clip"},
     "Architecture": {"family", "vocabulary", "hidden", "intermediate", "layers", "heads", "kv_heads", "tied", "context", "rope_theta"},
     "FromScratch": {"architecture", "tokenizer_sources", "portions", "optimisation", "sequence", "batch", "seed", "precision"},

@@ -15,9 +15,19 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
+
+
+class _Clusters(pickle.Unpickler):
+    """Reads what the command above has just written, and no other class than its own."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("text_dedup.") or (module, name) in (("collections", "Counter"), ("collections", "defaultdict")):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of text-dedup's clusters")
 
 
 def main() -> None:
@@ -38,7 +48,7 @@ def main() -> None:
     subprocess.run(command, env={**os.environ, **offline}, check=True)
     labels = np.arange(sum(pyarrow.parquet.read_metadata(path).num_rows for path in shards))
     with (kept / "uf.pkl").open("rb") as file:
-        found = pickle.load(file)  # its own class, written just now by the command above
+        found = _Clusters(file).load()
     for row in list(found.parent):
         labels[row] = found.find(row)
     np.save(given.output / "labels.npy", labels)
