@@ -103,6 +103,8 @@ def run(
     they stand, or from the directory `shown_from`. But for run.json the output depends on the input's content and the recipe alone.
     """
     files = shards_of.files_of(inputs, SUFFIXES)
+    if odd := next((path for path in files if not path.name.lower().endswith(SUFFIXES)), None):
+        raise CurationError(f"--input {odd}: curation reads {', '.join(SUFFIXES)}; convert the file, or leave it out of the pattern")
     identity = digest([[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files] + [encode(recipe.sources)])
     finished = digest([identity, [identity_of(layer) for layer in recipe.layers]])
     if (report := read_report(output)) is not None:
@@ -186,10 +188,13 @@ def _extract_group(
 
     def found() -> Iterator[Document]:
         for path in files:
-            for made in documents_of(path, sources, amiss.append, skipped):
-                label = labels.get(path, "")
-                named = label and made.id.startswith(f"{path.name}#")  # an id of ours, by file and row
-                yield dataclasses.replace(made, id=label + made.id.removeprefix(path.name)) if named else made
+            try:
+                for made in documents_of(path, sources, amiss.append, skipped):
+                    label = labels.get(path, "")
+                    named = label and made.id.startswith(f"{path.name}#")  # an id of ours, by file and row
+                    yield dataclasses.replace(made, id=label + made.id.removeprefix(path.name)) if named else made
+            except CurationError as error:  # a file of which nothing can be had is no reason to lose the others
+                amiss.append(Quarantined(file=str(path), row=0, offset=-1, reason=str(error).removeprefix(f"{path} ")))
 
     count = 0
     for part, documents in enumerate(shards_of.in_shards(found())):
@@ -281,12 +286,15 @@ class _Tally:
         self.reasons: Counter[str] = Counter()
         self.own: Counter[str] = Counter()
         self.languages: dict[str, Counter[str]] = {}
+        self.origins: dict[str, Counter[str]] = {}  # of what is kept, by language, source and licence
 
     def add(self, made: Document, decision: Decision) -> None:
         size, after = len(made.text.encode()), decision.document
         now = {"seen": 1, "seen_bytes": size}
         if after is not None:
-            now |= {"kept": 1, "kept_bytes": len(after.text.encode()), "changed": int(after.text != made.text)}
+            left = size if after.text == made.text else len(after.text.encode())
+            now |= {"kept": 1, "kept_bytes": left, "changed": int(after.text != made.text)}
+            self.origins.setdefault(json.dumps([after.language, after.source, after.licence]), Counter()).update(documents=1, bytes=left)
         else:
             self.reasons[decision.reason] += 1
         self.sizes.update(now)
@@ -302,6 +310,7 @@ class _Tally:
             "reasons": dict(self.reasons),
             "counts": dict(self.own),
             "by_language": {name: {key: found[key] for key in keys} for name, found in self.languages.items()},
+            "origins": {name: dict(found) for name, found in self.origins.items()},
         }
 
 
@@ -322,35 +331,29 @@ def _publish(output: Path, fingerprint: str, extracted: Path, steps: Sequence[St
     for name in ("shards", "dropped"):
         shutil.rmtree(output / name, ignore_errors=True)
     (output / "shards").mkdir()
-    licences: dict[tuple[str, str, str], Counter[str]] = {}
     kept = [path for path in steps[-1].shards if _rows(path)]
     for number, path in enumerate(kept):
         _link(path, output / "shards" / f"{number:05d}.parquet")
-        for batch in _batches(path):
-            for made in batch:
-                key = (made.language, made.source, made.licence)
-                licences.setdefault(key, Counter()).update({"documents": 1, "bytes": len(made.text.encode())})
     for step in steps:
         (output / "dropped" / step.name).mkdir(parents=True)
         for number, path in enumerate(sorted((step.directory / "dropped").glob("*.jsonl"))):
             _link(path, output / "dropped" / step.name / f"{number:05d}.jsonl")
     quarantined = b"".join(path.read_bytes() for path in sorted((extracted / "quarantine").glob("*.jsonl")))
     _write(output / "quarantine.jsonl", quarantined)
+    layers = [{"name": step.name.partition("-")[2], "step": step.name, **_layer_facts(step)} for step in steps]
+    origins = [layer.pop("origins") for layer in layers][-1]  # those of the last layer are the corpus's
     report = {
         "schema": 1,
         "recipe": {"layers": [identity_of(layer) for layer in recipe.layers], "sources": encode(recipe.sources)},
         "quarantined": quarantined.count(b"\n"),
         "skipped": _summed(json.loads(path.read_text()) for path in sorted((extracted / "counts").glob("*.json"))).get("skipped", {}),
         "quarantine_reasons": dict(Counter(json.loads(line)["reason"] for line in quarantined.splitlines())),
-        "layers": [
-            {"name": step.name.partition("-")[2], "step": step.name, **_layer_facts(step)}
-            for step in steps
-        ],
+        "layers": layers,
         "corpus": [
-            {"language": language, "source": source, "licence": licence, **found}
-            for (language, source, licence), found in sorted(licences.items())
+            {**dict(zip(("language", "source", "licence"), json.loads(name), strict=True)), **found}
+            for name, found in sorted(origins.items())
         ],
-    }  # fmt: skip
+    }
     _write_json(output / "report.json", report)
     _write_json(output / "run.json", {"fingerprint": fingerprint})
     if not keep_work:

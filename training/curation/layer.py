@@ -10,6 +10,7 @@ Nothing else is kept between documents, so shards are judged in any order, in an
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,18 +45,18 @@ Judge = Callable[[Sequence[Document], int, int], list[Decision]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Layer:
+class Layer(abc.ABC):
     """A layer with nothing to prepare. `name` is its place in LAYERS; `version` moves when its decisions may."""
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
 
-    def prepare(self, shards: Sequence[Path], work: Path, engine: Engine) -> None:
+    def prepare(self, shards: Sequence[Path], work: Path, engine: Engine) -> None:  # noqa: B027  # nothing to do for most layers
         """The first pass over all shards (Parquet, in the order of their numbers); leaves its plan in `work`, an empty directory."""
 
+    @abc.abstractmethod
     def judge(self, work: Path) -> Judge:
         """The judge of batches `(documents, shard, first row) -> decisions`."""
-        raise NotImplementedError
 
 
 # The layers, in the order in which the default chain runs them: name -> module:Class. Named, not imported: each has heavy imports of its own.

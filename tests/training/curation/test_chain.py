@@ -262,6 +262,29 @@ def test_what_cannot_be_read_is_counted_and_listed(tmp_path: Path) -> None:
     assert [one["row"] for one in told][:2] == [2, 3]
 
 
+def test_a_file_of_which_nothing_can_be_had_is_quarantined_and_the_others_are_read(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    shards.write(tmp_path / "a.jsonl", [Document(id="a", text="satu")])
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 torn")
+    pyarrow.parquet.write_table(pyarrow.table({"content": ["dua"]}), tmp_path / "c.parquet")
+    found = chain.run(Curation(layers=()), [str(tmp_path)], tmp_path / "out", ONE)
+    assert [row["id"] for row in corpus(tmp_path / "out")] == ["a"]
+    told = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
+    assert [(Path(one["file"]).name, one["row"]) for one in told] == [("b.parquet", 0), ("c.parquet", 0)]
+    assert "torn" in told[0]["reason"]
+    assert "no column `text`" in told[1]["reason"]
+    assert found["quarantined"] == 2
+
+
+def test_a_file_of_a_kind_that_is_not_read_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("satu")
+    with pytest.raises(CurationError, match=r"a\.txt: curation reads \.warc"):
+        chain.run(Curation(layers=()), [str(tmp_path / "*.txt")], tmp_path / "out", ONE)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_over_nothing_readable_ends_with_an_empty_corpus(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"\n\n")
     found = chain.run(RECIPE, [str(tmp_path / "a.jsonl")], tmp_path / "out", ONE)

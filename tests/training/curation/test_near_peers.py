@@ -14,18 +14,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.training.curation import near_kit as kit
+from training.curation import documents as shards
 from training.curation.documents import Document
 from training.curation.near import Near
 
-ITS_CLUSTERS = """
-import json, pickle, sys
-from text_dedup.utils import UnionFind
-found = pickle.load(open(sys.argv[1], "rb"))
-print(json.dumps([[number, found.find(number)] for number in list(found.parent)]))
-"""
+DRIVER = Path(__file__).parents[3] / "benchmarks" / "speed" / "peers" / "text_dedup_minhash.py"
 
 
 def real_texts(hub: Path) -> list[str]:
@@ -59,16 +56,13 @@ def test_the_sha1_scheme_gives_text_dedup_s_partition(text_dedup: str, hub: Path
     """256 permutations, threshold .7, word 5-grams, no verification. It leaves out texts of fewer than 5 words from the start; so do we here."""
     texts = [text for text in real_texts(hub) if len(re.split(r"\W", text.lower())) >= 5]
     sample = random.Random(0).sample(texts, min(6000, len(texts)))
-    (tmp_path / "sample.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in sample), encoding="utf-8")
-    command = (
-        "-m text_dedup.minhash --path json --data_files sample.jsonl --split train --cache_dir cache --output out --column text --debug"
-    )
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    options = ["--num_perm", "256", "--num_proc", "1"]
-    subprocess.run([text_dedup, *command.split(), *options], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    printed = subprocess.run([text_dedup, "-c", ITS_CLUSTERS, tmp_path / "out/uf.pkl"], check=True, capture_output=True, text=True).stdout
+    (tmp_path / "in").mkdir()
+    shards.write(tmp_path / "in/00000.parquet", [Document(id=f"d{number}", text=text) for number, text in enumerate(sample)])
+    options = ["--input", tmp_path / "in", "--output", tmp_path / "theirs", "--permutations", "256", "--threshold", "0.7", "--workers", "1"]
+    (tmp_path / "theirs").mkdir()
+    subprocess.run([text_dedup, DRIVER, *options], check=True, capture_output=True)
     theirs: dict[int, set[str]] = {}
-    for number, root in json.loads(printed):
+    for number, root in enumerate(np.load(tmp_path / "theirs/labels.npy").tolist()):
         theirs.setdefault(root, set()).add(f"d{number}")
     ours = kit.partition(kit.run(Near(hash="sha1", verify=False, keep="first"), kit.documents(sample), tmp_path, size=1000))
     assert len(ours) > 100

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import pickle
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from warcio.warcwriter import WARCWriter
 from training.curation.documents import CurationError, Document, Quarantined
 from training.curation.sources import Origin, Sources, charset, documents_of
 from training.curation.sources.records import records
+from training.recipe import decode, encode
 
 PARAGRAPHS = {
     "ind": "Kapal itu berangkat pagi-pagi sekali, dan tidak seorang pun di pelabuhan melihatnya pergi ke laut lepas.",
@@ -143,7 +143,7 @@ def test_a_file_packed_in_one_piece_reads_the_same(tmp_path: Path) -> None:
 
 def test_source_and_licence_come_from_the_file_s_origin(tmp_path: Path) -> None:
     origins = (Origin(pattern="b*"), Origin(pattern="*.warc.gz", source="harbour crawl", licence="CC0", language="ind"))
-    found = Found(tmp_path / "a.warc.gz", three().data, pickle.loads(pickle.dumps(Sources(origins=origins))))
+    found = Found(tmp_path / "a.warc.gz", three().data, decode(encode(Sources(origins=origins))))
     assert {(made.source, made.licence, made.language) for made in found.documents} == {("harbour crawl", "CC0", "ind")}
 
 
