@@ -25,6 +25,7 @@ from harness.answers import Journal
 from harness.evaluation_ranks import Ranks
 from harness.suites import Measure, Row, Sample, Suite, SuiteContext, SuiteError, SuiteSpec, load, void
 from training.recipe import decode
+from training.whole import whole
 
 Progress = Callable[..., None]
 
@@ -329,12 +330,8 @@ def read_rows(path: Path) -> list[Row]:
 
 def _write(path: Path, data: bytes) -> None:
     """Replace a file as a whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with whole(path) as aside:
+        aside.write_bytes(data)
 
 
 # ------------------------------------------------------------------------------------------------------------------ child

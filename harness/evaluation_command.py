@@ -25,6 +25,7 @@ from harness.statistics import CONFIDENCE, compare, estimate, silent, wilson
 from harness.store import file_entries
 from harness.suites import SuiteSpec, load
 from training.languages import LANGUAGES
+from training.whole import whole
 
 SAID = (
     "prompts",
@@ -388,6 +389,5 @@ def _together(output: Path, folder: Path, names: Sequence[str]) -> None:
         part = pyarrow.parquet.read_table(folder / f"{name}.parquet")
         parts.append(part.add_column(0, "suite", pyarrow.array([name] * part.num_rows, pyarrow.string())))
     output.parent.mkdir(parents=True, exist_ok=True)
-    aside = output.with_name(f".{output.name}.{os.getpid()}")
-    pyarrow.parquet.write_table(pyarrow.concat_tables(parts, promote_options="default"), aside)
-    aside.replace(output)
+    with whole(output) as aside:
+        pyarrow.parquet.write_table(pyarrow.concat_tables(parts, promote_options="default"), aside)

@@ -26,6 +26,7 @@ from harness.rows import Rows, StatisticsError
 from harness.statistics import Estimate, compare
 from harness.suites import Metric, Request, Row, Sample, SuiteContext, SuiteError, SuiteSpec
 from training.pretraining.sources import SourceError, rows_of
+from training.whole import whole
 
 TRAITS = {"emoji": "benchmarks.suites.emoji.counting:has_emoji", "other-language": "benchmarks.suites.language:is_elsewhere"}
 KEPT = 4000  # characters of a response that a probe shows
@@ -188,9 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted: the same command goes on where it stopped", file=sys.stderr)
         return 130
     progress.clear()
-    aside = given.output.with_name(f".{given.output.name}.{os.getpid()}")
-    aside.write_text("".join(json.dumps(dataclasses.asdict(probe), ensure_ascii=False) + "\n" for probe in found.probes), encoding="utf-8")
-    aside.replace(given.output)
+    with whole(given.output) as aside:
+        aside.write_text(
+            "".join(json.dumps(dataclasses.asdict(probe), ensure_ascii=False) + "\n" for probe in found.probes), encoding="utf-8"
+        )
     print(_told(found, given.trait, given.output))
     return 0
 

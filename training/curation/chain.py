@@ -34,6 +34,7 @@ from training.curation.settings import Curation
 from training.curation.sources import SUFFIXES, Sources, documents_of
 from training.pretraining.sources import file_digest
 from training.recipe import digest, encode
+from training.whole import whole
 
 EXCERPT = 300  # characters of a dropped document that are kept beside its reason
 INPUT_BYTES = 128 * 2**20  # of input files that one task reads
@@ -418,9 +419,5 @@ def _write_json(path: Path, value: Any) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     """Replace a file as a whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with whole(path) as aside:
+        aside.write_bytes(data)

@@ -7,7 +7,6 @@ Goodman 1999, 2.4). What the alphabet does not hold is one character, the unknow
 
 from __future__ import annotations
 
-import os
 import unicodedata
 import zipfile
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from training.curation.documents import CurationError
+from training.whole import whole
 
 ORDER = 5
 BITS = np.uint64(12)  # of a character's number: five of them fit 64 bits
@@ -105,10 +105,8 @@ class CharacterModel:
     def save(self, path: Path) -> None:
         """Write the model, whole or not at all."""
         parts = {f"{what}{k}": part for what in ("grams", "gain", "passed") for k, part in enumerate(getattr(self, what))}
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        with aside.open("wb") as file:
+        with whole(path) as aside, aside.open("wb") as file:
             np.savez(file, letters=self.letters, base=np.array(self.base), **parts)  # type: ignore[arg-type]
-        aside.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> CharacterModel:

@@ -11,7 +11,6 @@ one document. An evaluation text shorter than a window is found where all of it 
 from __future__ import annotations
 
 import dataclasses
-import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from training.curation.documents import CurationError, Document
 from training.curation.layer import Decision, Judge, Layer
+from training.whole import whole
 from training.windows import SEPARATOR, WINDOW, normalised, window_hashes
 
 if TYPE_CHECKING:
@@ -53,12 +53,8 @@ def write_ngrams(texts: Iterable[tuple[str, str]], path: Path, n: int = WINDOW, 
         "windows": np.array([len(hashes) for hashes in own], dtype=np.int64),
         "hashes": np.concatenate([*own, np.zeros(0, dtype=np.uint64)]),
     }
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
+    with whole(path) as aside, aside.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
     return len(names)
 
 

@@ -12,19 +12,18 @@ import glob
 import gzip
 import io
 import json
-import os
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from training.pretraining.sources import LONGEST_LINE, UNWRITABLE
+from training.whole import whole
+
 COLUMNS = ("id", "text", "url", "language", "source", "licence")
-LONGEST_LINE = 64 * 2**20  # bytes; a longer line is no document
 SHARD_DOCUMENTS, SHARD_BYTES = 20_000, 64 * 2**20
 ROW_GROUP = 1_000  # rows; narrow passes over small row groups keep memory flat (measured, README)
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class CurationError(Exception):
@@ -109,7 +108,7 @@ def document(row: Mapping[str, Any], path: Path, number: int) -> Document:
         raise ValueError("it has no `text`" if text is None else f"its `text` is a {type(text).__name__}, not a string")
     if not text.strip():
         raise ValueError("its `text` is blank")
-    if bad := _UNWRITABLE.search(text):
+    if bad := UNWRITABLE.search(text):
         raise ValueError(f"its `text` holds U+{ord(bad.group()):04X} at character {bad.start()}")
     known = {name: row.get(name) for name in COLUMNS if name != "text"}
     if odd := [name for name, value in known.items() if value is not None and not isinstance(value, (str, int))]:
@@ -202,24 +201,21 @@ def _parquet(path: Path, quarantine: Quarantine) -> Iterator[Document]:
 def write(path: Path, documents: Iterable[Document]) -> int:
     """Write one shard, whole or not at all; returns how many documents are in it. Its name says the format."""
     rows = [made.row() for made in documents]
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    match suffix_of(path):
-        case ".parquet":
-            _write_parquet(aside, rows)
-        case ".jsonl":
-            aside.write_bytes(_lines(rows))
-        case ".jsonl.gz":
-            aside.write_bytes(gzip.compress(_lines(rows), mtime=0))
-        case ".jsonl.zst":
-            import pyarrow
+    with whole(path) as aside:
+        match suffix_of(path):
+            case ".parquet":
+                _write_parquet(aside, rows)
+            case ".jsonl":
+                aside.write_bytes(_lines(rows))
+            case ".jsonl.gz":
+                aside.write_bytes(gzip.compress(_lines(rows), mtime=0))
+            case ".jsonl.zst":
+                import pyarrow
 
-            with pyarrow.OSFile(str(aside), "wb") as sink, pyarrow.CompressedOutputStream(sink, "zstd") as file:
-                file.write(_lines(rows))
-        case _:
-            raise CurationError(f"{path}: a shard's name ends in {', '.join(SUFFIXES)}")
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+                with pyarrow.OSFile(str(aside), "wb") as sink, pyarrow.CompressedOutputStream(sink, "zstd") as file:
+                    file.write(_lines(rows))
+            case _:
+                raise CurationError(f"{path}: a shard's name ends in {', '.join(SUFFIXES)}")
     return len(rows)
 
 

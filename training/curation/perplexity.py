@@ -69,14 +69,14 @@ class Perplexity(Layer):
         orders = [(texts, work / f"{iso}.model.npz") for iso, texts in held.items()]
         for _ in engine.map(_make, orders):
             pass
-        models = {**{iso: str(path) for iso, path in kenlm.items()}, **{iso: str(work / f"{iso}.model.npz") for iso in held}}
+        models = {**kenlm, **{iso: work / f"{iso}.model.npz" for iso in held}}
 
         def keep(scores: ranking.Floats, groups: np.ndarray[Any, Any], names: list[str]) -> ranking.Flags:
             if self.by == "share":
                 return ranking.best(scores, groups, self.share)
             return ranking.reach(scores, groups, [-self._ceiling(iso, iso in kenlm) for iso in names])
 
-        facts = ranking.rank(shards, work, engine, _Scorer(models), keep)
+        facts = ranking.rank(shards, work, engine, ranking.ByLanguage(_likelihood, models), keep)
         for iso, fact in facts.items():
             fact["model"] = "none" if iso not in models else "KenLM" if iso in kenlm else "characters"
         (work / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -153,23 +153,9 @@ def _make(order: tuple[list[str], Path]) -> None:
     CharacterModel.train(texts).save(path)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Scorer:
-    """Scores a shard, each document by its language's model: the negative of bits a character, or of perplexity a token."""
-
-    models: dict[str, str]
-
-    def __call__(self, shard: Path) -> tuple[list[str], ranking.Floats]:
-        isos: list[str] = []
-        scores: list[ranking.Floats] = []
-        for texts, languages in ranking.rows(shard):
-            part = np.full(len(texts), np.nan)
-            for iso in sorted(set(languages) & self.models.keys()):
-                own = [number for number, one in enumerate(languages) if one == iso]
-                part[own] = -perplexities(self.models[iso], [texts[number] for number in own])
-            isos += languages
-            scores.append(part)
-        return isos, np.concatenate([*scores, np.zeros(0)])
+def _likelihood(model: Path, texts: Sequence[str]) -> ranking.Floats:
+    """What ranks a document: the negative of bits a character, or of perplexity a token."""
+    return -perplexities(str(model), texts)
 
 
 def perplexities(model: str, texts: Sequence[str]) -> ranking.Floats:

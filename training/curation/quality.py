@@ -22,23 +22,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import regex
 
 from training.curation import ranking
 from training.curation.documents import CurationError, Document, Quarantined, files_of, read
 from training.curation.engine import Engine
 from training.curation.layer import Decision, Judge, Layer
+from training.curation.words import spaced
 
 GOOD, CRAWL = "__label__hq", "__label__cc"
 LEAST_EXAMPLES = 20  # of a class and language; fewer teach nothing
 FACTS = "quality.json"
-# A letter of a script that writes no spaces, with its marks: a word of one letter, so that word bigrams say something.
-_UNSPACED = regex.compile(r"[\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}\p{Han}]\p{M}*")
-
-
-def words(text: str) -> str:
-    """A text as fastText reads it: one line, words apart, letters of unspaced scripts each a word."""
-    return " ".join(_UNSPACED.sub(r" \g<0> ", text).split())
 
 
 def text_key(text: str) -> int:
@@ -93,8 +86,8 @@ class Quality(Layer):
             facts[language] = order.facts()
         for order, reached in zip(orders, engine.map(_train, orders), strict=True):
             facts[order.language]["held-out AUC"] = reached
-        models = {order.language: str(order.model) for order in orders}
-        for language, fact in ranking.rank(shards, work, engine, _Scorer(models), self._keep).items():
+        models = {order.language: order.model for order in orders}
+        for language, fact in ranking.rank(shards, work, engine, ranking.ByLanguage(score, models), self._keep).items():
             facts.setdefault(language, {}).update(fact)
         (work / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -206,7 +199,7 @@ def _train(order: _Order) -> float:
     fasttext = _fasttext()
     settings, (trained, held) = order.settings, order.parts()
     text = order.model.with_suffix(".txt")
-    text.write_text("".join(f"{label} {words(one)}\n" for label, one in trained), encoding="utf-8", errors="replace")
+    text.write_text("".join(f"{label} {spaced(one)}\n" for label, one in trained), encoding="utf-8", errors="replace")
     model = fasttext.train_supervised(
         input=str(text),
         lr=settings.learning_rate,
@@ -229,30 +222,11 @@ def _train(order: _Order) -> float:
     return ranking.auc(scores[good], scores[~good])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Scorer:
-    """Scores a shard, each document by its language's model."""
-
-    models: dict[str, str]
-
-    def __call__(self, shard: Path) -> tuple[list[str], ranking.Floats]:
-        isos: list[str] = []
-        scores: list[ranking.Floats] = []
-        for texts, languages in ranking.rows(shard):
-            part = np.full(len(texts), np.nan)
-            for language in sorted(set(languages) & self.models.keys()):
-                own = [number for number, one in enumerate(languages) if one == language]
-                part[own] = score(Path(self.models[language]), [texts[number] for number in own])
-            isos += languages
-            scores.append(part)
-        return isos, np.concatenate([*scores, np.zeros(0)])
-
-
 def score(model: Path, texts: Sequence[str]) -> ranking.Floats:
     """P(hq) of each text by a saved classifier, [texts]. White space does not count."""
     if not texts:
         return np.zeros(0)
-    labels, probabilities = _loaded(str(model), model.stat().st_mtime_ns).predict([words(text) for text in texts], k=2)
+    labels, probabilities = _loaded(str(model), model.stat().st_mtime_ns).predict([spaced(text) for text in texts], k=2)
     return np.array([dict(zip(*row, strict=True)).get(GOOD, 0.0) for row in zip(labels, probabilities, strict=True)], dtype=np.float64)
 
 

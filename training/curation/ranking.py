@@ -6,6 +6,7 @@ Scores lie in `work`, a file a shard, by row. Of the N documents of a language t
 
 from __future__ import annotations
 
+import dataclasses
 import fractions
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,27 @@ def languages(shards: Sequence[Path]) -> list[str]:
         for batch in pyarrow.parquet.ParquetFile(shard).iter_batches(columns=["language"]):
             found.update(pyarrow.compute.unique(batch.column("language")).to_pylist())
     return sorted(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class ByLanguage:
+    """A scorer: each document of a shard by its language's model (a file), NaN where there is none. `score(model, texts)` is pickled by name."""
+
+    score: Callable[[Path, Sequence[str]], Floats]
+    models: dict[str, Path]
+
+    def __call__(self, shard: Path) -> tuple[list[str], Floats]:
+        """Language and score of each row."""
+        isos: list[str] = []
+        scores: list[Floats] = []
+        for texts, told in rows(shard):
+            part = np.full(len(texts), np.nan)
+            for iso in sorted(set(told) & self.models.keys()):
+                own = [number for number, one in enumerate(told) if one == iso]
+                part[own] = self.score(self.models[iso], [texts[number] for number in own])
+            isos += told
+            scores.append(part)
+        return isos, np.concatenate([*scores, np.zeros(0)])
 
 
 def wanted(share: float, documents: int) -> int:

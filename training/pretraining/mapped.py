@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.pretraining.packing import Corpus, Ids, Offsets
+from training.whole import whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -190,12 +191,8 @@ def merge(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a small file so that it is there whole, on the disk, or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with whole(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 def _open_at(path: Path, size: int) -> Any:

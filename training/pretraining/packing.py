@@ -66,7 +66,7 @@ class Row:
 
 
 @dataclasses.dataclass
-class _Place:
+class Place:
     """Where the reader stands in a portion: tokens taken, epoch, document of that epoch, token of that document."""
 
     taken: int = 0
@@ -93,7 +93,7 @@ class Reader:
         if twice := [name for name in names if names.count(name) > 1]:
             raise PackingError(f"two portions are named {twice[0]}; the reader's state needs a name of its own for each")
         self.sequence, self.seed = sequence, seed
-        self._places = [_Place() for _ in self.portions]
+        self._places = [Place() for _ in self.portions]
         self._orders: list[tuple[int, npt.NDArray[np.int64]] | None] = [None] * len(self.portions)
 
     def row(self) -> Row:
@@ -150,7 +150,7 @@ class Reader:
         """Take up a state of a reader of the same portions, sequence and seed. Raises PackingError for another's."""
         if list(state) != [portion.name for portion in self.portions]:
             raise PackingError(f"the state is of portions {', '.join(state)}, not {', '.join(portion.name for portion in self.portions)}")
-        self._places = [_Place(*state[portion.name]) for portion in self.portions]
+        self._places = [Place(*state[portion.name]) for portion in self.portions]
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """What was drawn so far, a portion: tokens, tokens in its documents, epochs over them."""

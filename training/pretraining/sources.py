@@ -20,7 +20,7 @@ from training.pretraining.select import RULES, SelectError
 from training.recipe import CrawlFiles, HubText, Source, TextFiles, WorldText, digest, encode
 
 LONGEST_LINE = 64 * 2**20  # bytes; a longer line is a JSON array or a broken file, not a document
-_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class SourceError(Exception):
@@ -184,7 +184,7 @@ def _text(row: dict[str, Any], field: str, path: Path, index: int) -> str:
     text = row[field]
     if not isinstance(text, str):
         raise SourceError(f"{where}, field {field!r} is {_kind(text)}, not text; name a text field or leave the row out")
-    if found := _UNWRITABLE.search(text):
+    if found := UNWRITABLE.search(text):
         what = "a NUL" if found.group() == "\x00" else f"a lone surrogate (U+{ord(found.group()):04X})"
         raise SourceError(f"{where}, field {field!r} holds {what} at character {found.start()}; clean the text or leave the row out")
     return text if text.strip() else ""

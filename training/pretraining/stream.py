@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.pretraining.packing import Corpus, PackingError, Row
+from training.pretraining.packing import Corpus, PackingError, Place, Row
 
 IN_MEMORY = 2**22  # documents whose order is drawn as Reader draws it: 32 MiB a portion
 BLOCK = 4096  # documents looked up at once
@@ -70,23 +70,13 @@ def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-@dataclasses.dataclass
-class _Place:
-    """Where the stream stands in a portion, as in `packing`."""
-
-    taken: int = 0
-    epoch: int = 0
-    position: int = 0
-    offset: int = 0
-
-
 class _Portion:
     """A corpus, its place, and the documents that come next in its order."""
 
     def __init__(self, corpus: Corpus, number: int, seed: int, most_epochs: float | None) -> None:
         self.corpus, self.number, self.seed = corpus, number, seed
         self.limit = None if most_epochs is None else math.floor(most_epochs * len(corpus.ids_N))
-        self.place = _Place()
+        self.place = Place()
         self._order: tuple[int, Places | Permutation] | None = None
         self._block: tuple[int, int] | None = None
         self._starts: list[int] = []
@@ -219,7 +209,7 @@ class Stream:
         if list(state) != names:
             raise PackingError(f"the state is of portions {', '.join(state)}, not {', '.join(names)}")
         for part in self._read:
-            place = _Place(*state[part.corpus.name])
+            place = Place(*state[part.corpus.name])
             held, part.place = part.place, place
             beyond = not 0 <= place.position < part.corpus.documents
             if not beyond:

@@ -14,13 +14,13 @@ import dataclasses
 import datetime
 import hashlib
 import io
-import os
 import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from training.whole import whole
 from training.world import crawl_truth
 from training.world.crawl_pages import Capture
 from training.world.crawl_trouble import Planter
@@ -117,9 +117,8 @@ def _warc(name: str, part: Sequence[tuple[Truth, Capture]], first: int) -> tuple
 
 def _whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(data)
-    aside.replace(path)
+    with whole(path) as aside:
+        aside.write_bytes(data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

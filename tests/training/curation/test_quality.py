@@ -16,7 +16,7 @@ from training.curation import quality, ranking
 from training.curation.documents import CurationError, Document, write
 from training.curation.engine import Engine
 from training.curation.layer import Decision
-from training.curation.quality import FACTS, Quality, text_key, words
+from training.curation.quality import FACTS, Quality, text_key
 
 HERE = Engine(workers=1)
 LETTERS = {"eng": "abcdefghijklmnopqrstuvwxyz", "tha": "กขคงจชซดตถทนบปพมยรลวสหอ"}
@@ -156,11 +156,6 @@ def test_white_space_does_not_count(judged: tuple[Path, list[Document], list[Dec
     spaced = "".join(data.draw(st.sampled_from([" ", "\n", "\t ", "\r\n"])) if letter == " " else letter for letter in text)
     first, second = quality.score(judged[0] / "eng.bin", [text, f"\n{spaced} "])
     assert first == second
-
-
-def test_words_of_unspaced_scripts_are_letters_with_their_marks() -> None:
-    assert words("การ ที่\nดี") == "ก า ร ที่ ดี"
-    assert words("The market\nis open 市场开了") == "The market is open 市 场 开 了"
 
 
 @given(

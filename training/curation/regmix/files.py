@@ -18,6 +18,7 @@ import numpy as np
 from training.curation.documents import CurationError
 from training.curation.regmix.mixtures import Floats, Mixtures
 from training.recipe import Portion, Source
+from training.whole import whole
 
 RUN = ("run", "index")
 DOMAIN = ("language", "domain")
@@ -185,12 +186,10 @@ def write_mixture(path: Path, weights: Mapping[str, float], epochs: Mapping[str,
 
 
 def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    aside = path.with_name(f".{path.name}.aside")
-    with aside.open("w", encoding="utf-8", newline="") as file:
+    with whole(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    aside.replace(path)
 
 
 # --------------------------------------------------------------------------------------------------------------- stage 1
