@@ -111,6 +111,8 @@ def run(
     if (report := read_report(output)) is not None:
         if json.loads((output / "run.json").read_text())["fingerprint"] == finished:
             tell(f"{output} is complete already")
+            if not keep_work:
+                shutil.rmtree(output / "work", ignore_errors=True)  # of a run that was killed while it tidied up
             return report
         (output / "run.json").unlink()
     work = output / "work"

@@ -208,6 +208,36 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_same_documents(tmp_path: Path) -> None:
+    """The default relational layers on a local cluster, in a process of its own: Daft sets its runner once."""
+    pytest.importorskip("ray")
+    told = inputs(tmp_path / "in", files=4, rows=300)
+    for runner in ("native", "ray"):
+        subprocess.run([sys.executable, "-c", RELATIONAL, told, str(tmp_path / runner), runner], check=True, cwd=Path(__file__).parents[3])
+    found = files(tmp_path / "ray")
+    assert found == files(tmp_path / "native")
+    report_ = json.loads(found["report.json"])
+    assert all(layer["dropped"] > 0 for layer in report_["layers"] if layer["name"] in ("lines", "near"))
+
+
+RELATIONAL = """
+import sys
+from pathlib import Path
+from training.curation import chain
+from training.curation.engine import Engine
+from training.curation.exact import Exact
+from training.curation.lines import Lines
+from training.curation.near import Near
+from training.curation.settings import Curation
+from training.curation.url import Url
+if __name__ == "__main__":
+    chain.INPUT_BYTES = 1
+    recipe = Curation(layers=(Url(), Near(), Lines(most=20), Exact()))
+    chain.run(recipe, [sys.argv[1]], Path(sys.argv[2]), Engine(runner=sys.argv[3], workers=1))
+"""
+
+
 def test_a_finished_corpus_is_left_as_it_is_and_another_recipe_replaces_it(tmp_path: Path) -> None:
     told = inputs(tmp_path / "in")
     first = chain.run(RECIPE, [told], tmp_path / "out", ONE)
