@@ -70,7 +70,7 @@ def render(
 
 def _cost(profile: Profile, stage: str, costs: dict[str, Cost | str], gpus: int, hardware: Hardware, document: float | None) -> Cost | str:
     """The stage's cost, or the reason why it cannot be told."""
-    parents = profile.parents(stage)
+    parents = profile.made_from(stage)
     parent = costs[parents[0]] if parents else None
     if isinstance(parent, str):
         return f"unknown, as that of {parents[0]}"

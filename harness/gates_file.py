@@ -210,7 +210,7 @@ def _expand(table: dict[str, Any], profile: Profile, metrics: Metrics | None, wh
             f"{where}: suite {suite} has no metric {table['metric']!r}{_close(table['metric'], known)}. Metrics: {', '.join(known)}"
         )
     if table["against"] == "parent":
-        parents = profile.parents(stage)
+        parents = profile.made_from(stage)
         if len(parents) != 1:
             raise GatesError(f"{where}: against = 'parent', but {stage} has {len(parents)} parents; name the stage")
         table["against"] = parents[0]
@@ -249,7 +249,7 @@ def expand_languages(said: str | Sequence[str], stage: str, profile: Profile, wh
         if said == "all":
             return profile.languages
         base, _, what = said.partition(".")
-        names = {"stage": (stage,), "parent": profile.parents(stage)}.get(base, (base,))
+        names = {"stage": (stage,), "parent": profile.made_from(stage)}.get(base, (base,))
         if what not in ("new", "seen") or len(names) != 1 or names[0] not in profile.stages:
             among = ["all", *(f"{name}.{kind}" for name in ("stage", "parent", *profile.stages) for kind in ("new", "seen"))]
             raise GatesError(

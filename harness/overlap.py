@@ -2,25 +2,20 @@
 
 A text that a suite asks about overlaps with the training text where more than half of its windows of 50 bytes (`training/windows.py`)
 also stand there. Half, because law, templates and quotations repeat phrases. A text shorter than a window overlaps where all of it stands
-there. Compared are what a suite shows the model with what it lets it score after that (a choice, a translation), and the latter alone
-where it is two windows or longer: a shorter one is an answer and no text. Training does not begin while one text overlaps.
+there. Which texts those are, `harness/evaluation_text.py` says. Training does not begin while one text overlaps.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import sys
-import time
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.durable import write_json
-from harness.suites import Sample, SuiteContext, SuiteError, load
-from training.pretraining.sources import SourceError, read, sources_of
+from harness.evaluation_text import carry_out, evaluation_texts, hub_of
+from training.pretraining.sources import read, sources_of
 from training.recipe import decode
 from training.windows import SEPARATOR, WINDOW, normalised, window_hashes
 
@@ -81,21 +76,11 @@ def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
 
 def check(order: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out an order: its recipe's training text against its suites' texts; returns the facts that are written."""
-    hub = Path(order["hub"]) if order["hub"] else None
-    directory = Path(order["profile_dir"])
-    context = SuiteContext(hub=order["hub"], profile_dir=order["profile_dir"], samples="full")
-    evaluation = []
-    for name, spec in order["suites"].items():
-        suite = load(decode(spec), name)
-        if getattr(suite, "needs_tokenizer", False) or not getattr(
-            suite, "needs_model", True
-        ):  # drawn for an artifact, and there is none yet
-            continue
-        for sample in suite.samples(context):
-            evaluation += [(name, sample.sample, text) for text in _texts(sample, order["window"])]
-    recipe = decode(order["recipe"])
-    sources = dict.fromkeys(sources_of(recipe.portions))
-    texts = (document.text for source in sources for document in read(source, hub, directory))
+    hub, directory = hub_of(order), Path(order["profile_dir"])
+    evaluation = evaluation_texts(order)
+    sources = dict.fromkeys(sources_of(decode(order["recipe"]).portions))
+    corpora = {stage: Path(path) for stage, path in order["corpora"].items()}
+    texts = (document.text for source in sources for document in read(source, hub, directory, corpora))
     found = find(texts, evaluation, window=order["window"], share=order["share"])
     worst: dict[tuple[str, str], Overlap] = {}  # of a sample's texts the most overlapping
     for overlap in found:
@@ -105,41 +90,30 @@ def check(order: Mapping[str, Any]) -> dict[str, Any]:
     return {"samples": samples, "texts": len(evaluation), "sources": len(sources), "overlaps": overlaps}
 
 
-def _texts(sample: Sample, window: int) -> list[str]:
-    """What of a sample is compared: each request, context and continuation as one text, and each continuation of two windows or more."""
-    whole = dict.fromkeys(request.context + request.continuation for request in sample.requests)
-    scored = dict.fromkeys(request.continuation for request in sample.requests)
-    return [*whole, *(text for text in scored if text not in whole and len(normalised(text)) >= 2 * window)]
+class Overlapping(Exception):
+    """Evaluation text stands in training text; the message says how much of it. `facts` are those of `check`."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        first = facts["overlaps"][0]
+        super().__init__(
+            f"{len(facts['overlaps'])} of {facts['samples']} evaluation samples stand in the training text, "
+            f"the first {first['suite']} {first['sample']} ({first['share']:.0%} of it): "
+            "take them out of the recipe's sources, or out of the suite"
+        )
+        self.facts = facts
+
+
+def write_facts(order: Mapping[str, Any], directory: Path) -> None:
+    """Leave the facts in overlap.json. Raises Overlapping."""
+    facts = check(order)
+    if facts["overlaps"]:
+        raise Overlapping(facts)
+    write_json(directory / "overlap.json", facts)
 
 
 def main(arguments: Sequence[str]) -> int:
     """0: no overlap; 1: overlaps or an error, in error.json beside the order."""
-    order_path = Path(arguments[0])
-    directory = order_path.parent
-    (directory / "progress.jsonl").write_text(json.dumps({"time": time.time(), "phase": "comparing with evaluation texts"}) + "\n")
-    order = json.loads(order_path.read_text(encoding="utf-8"))
-    if order["hub"] is not None:
-        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-    try:
-        facts = check(order)
-    except (SuiteError, SourceError) as error:
-        write_json(directory / "error.json", {"type": type(error).__name__, "message": str(error)})
-        return 1
-    except Exception as error:
-        traceback.print_exc()  # into the log beside the order
-        write_json(directory / "error.json", {"type": type(error).__name__, "message": f"{type(error).__name__}: {error}"})
-        return 1
-    if facts["overlaps"]:
-        worst = facts["overlaps"][0]
-        message = (
-            f"{len(facts['overlaps'])} of {facts['samples']} evaluation samples stand in the training text, "
-            f"the first {worst['suite']} {worst['sample']} ({worst['share']:.0%} of it): "
-            "take them out of the recipe's sources, or out of the suite"
-        )
-        write_json(directory / "error.json", {"type": "Overlap", "message": message, **facts})
-        return 1
-    write_json(directory / "overlap.json", facts)
-    return 0
+    return carry_out(arguments, "comparing with evaluation texts", write_facts)
 
 
 if __name__ == "__main__":

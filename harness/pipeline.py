@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import baselines, children, evidence, launch, quick
+from harness.apart import Apart, decontaminated
 from harness.certificate import Certificate, find_certificate, save_certificate
 from harness.children import BuildError
 from harness.conditions import lacking
@@ -95,6 +96,9 @@ class Pipeline:
                 self._data[stage] = local_digest(recipe, self.profile.directory)
             else:
                 self._data[stage] = data_digest(recipe, self.settings.hub, self.profile.directory, cache)
+            if decontaminated(recipe):
+                kept_out = evidence.texts_digest(self.profile, self.settings.hub, cache)
+                self._data[stage] = digest([self._data[stage], kept_out])
         return self._data[stage]
 
     def fingerprint(self, stage: str) -> str | None:
@@ -126,13 +130,17 @@ class Pipeline:
         return found
 
     def _adopted(self, stage: str) -> Artifact | None:
-        """A checkpoint made elsewhere stands in for a build: the newest one adopted onto the parents that this run has."""
-        parents = [self.find(parent) for parent in self.profile.parents(stage)]
+        """A checkpoint made elsewhere stands in for a build: the newest one adopted onto the checkpoint that this run has.
+
+        What it was trained on is not asked: of that a corpus of ours says nothing.
+        """
+        made_from = self.profile.made_from(stage)
+        parents = [self.find(parent) for parent in made_from]
         contents = [parent.record.content if parent else None for parent in parents]
         found = [
             artifact
             for artifact in self.store.artifacts(self.profile.name, stage, self.variant(stage))
-            if artifact.record.adopted and [parent.content for parent in artifact.record.parents] == contents
+            if artifact.record.adopted and [parent.content for parent in artifact.record.parents if parent.stage in made_from] == contents
         ]
         return max(found, key=lambda artifact: artifact.record.started, default=None)
 
@@ -348,7 +356,7 @@ class Pipeline:
         if stage in self._rows:
             return self._rows[stage]
         artifact = self._artifacts[stage]
-        parents = [self._artifacts[parent] for parent in self.profile.parents(stage) if parent in self._artifacts]
+        parents = [self._artifacts[parent] for parent in self.profile.made_from(stage) if parent in self._artifacts]
         suites = {
             name: spec
             for name, spec in self.profile.suites_of(stage).items()
@@ -424,7 +432,10 @@ class Pipeline:
                 raise BuildError(message)
             if not self._may_build(stage):
                 raise NotBuilt(f"not built: profile {self.profile.name} builds only what --gate-build names")
-            self._keep_apart(stage, recipe)
+            corpora = {parent: self._artifacts[parent] for parent in self.profile.corpora(stage)}
+            apart = Apart(settings=self.settings, store=self.store, progress=self.progress)
+            apart.check(stage, recipe, self.data(stage), corpora, self._suites_digest())
+            evaluation = apart.windows(stage, recipe, self.data(stage))
             order = {
                 "schema": 1,
                 "profile": self.profile.name,
@@ -440,6 +451,7 @@ class Pipeline:
                 "save_every_seconds": SAVE_EVERY,
                 "attention": self.profile.attention,
                 "sharding": self.profile.sharding,
+                "evaluation": str(evaluation) if evaluation else None,
             }
             process = children.start("training.run", workdir, order, self._launcher(), detach=self.settings.detach)
             lease.shared_with(process.pid, workdir / "progress.jsonl")
@@ -462,27 +474,6 @@ class Pipeline:
             started=started,
             lease=lease,
         )
-
-    def _keep_apart(self, stage: str, recipe: Recipe) -> None:
-        """Training text and evaluation text must not overlap; compared once for each pair of them. Raises BuildError."""
-        if not getattr(recipe, "portions", ()):
-            return
-        kept = [self.profile.overlap, self.profile.overlap_window]
-        told = {"data": self.data(stage), "recipe": encode(recipe), "suites": self._suites_digest(), "kept": kept}
-        directory = self.store.root / "overlap" / digest(told)[:24]
-        order = {
-            "suites": {name: encode(spec) for name, spec in self.profile.suites.items()},
-            "recipe": encode(recipe),
-            "share": kept[0],
-            "window": kept[1],
-            "hub": str(self.settings.hub) if self.settings.hub else None,
-            "profile_dir": str(self.profile.directory),
-        }
-        title = f"{stage}: overlap check"
-        with self.store.lease(f"overlap-{directory.name}", waiting=self._waiting(title)):
-            if not (directory / "overlap.json").is_file():
-                process = children.start("harness.overlap", directory, order, self._launcher(alone=True))
-                children.watch(title, process, directory, self.progress)
 
     def _launcher(self, alone: bool = False) -> launch.Launcher:
         """The run's launcher, or the same for what is one process."""

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.suites import SuiteSpec
-from training.recipe import Recipe
+from training.pretraining.sources import sources_of
+from training.recipe import CuratedText, Recipe
 from training.stages import GRAPH
 
 BUILT_IN = {
@@ -33,7 +34,7 @@ class ProfileError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageEntry:
-    """One stage of a profile: its recipe, its parent (the graph's unless re-pointed) and the languages it adds."""
+    """One stage of a profile: its recipe, the checkpoint it is made from (the graph's unless re-pointed) and the languages it adds."""
 
     recipe: Recipe
     parent: str | None = None
@@ -52,7 +53,10 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The scale and subject of a run. Paths are absolute, or relative to `directory` (the profile file's own)."""
+    """The scale and subject of a run. Paths are absolute, or relative to `directory` (the profile file's own).
+
+    A profile without a stage `curation` trains on the text that its recipes name.
+    """
 
     name: str
     languages: tuple[str, ...]
@@ -83,13 +87,27 @@ class Profile:
             for parent in self.parents(name):
                 if parent not in self.stages:
                     raise ProfileError(f"profile {self.name}: {name} needs its parent {parent}, which the profile does not define")
+            read = {source.stage for source in sources_of(entry.recipe) if isinstance(source, CuratedText)}
+            if lacking := sorted(read - set(self.corpora(name))):
+                raise ProfileError(
+                    f"profile {self.name}: {name} trains on the corpus of {lacking[0]}, which is no parent of it here; define the stage "
+                    f"{lacking[0]}, or give the portions other sources"
+                )
             if unknown := [language for language in entry.adds if language not in self.languages]:
                 raise ProfileError(f"profile {self.name}: {name} adds {', '.join(unknown)}, not among the profile's languages")
 
     def parents(self, stage: str) -> tuple[str, ...]:
-        """The parents of a stage in this profile."""
+        """The parents of a stage in this profile: the checkpoint that it is made from, then the corpora that it trains on."""
+        return (*self.made_from(stage), *self.corpora(stage))
+
+    def made_from(self, stage: str) -> tuple[str, ...]:
+        """The stages whose checkpoints a stage is made from."""
         entry = self.stages[stage]
-        return (entry.parent,) if entry.parent else GRAPH[stage].parents
+        return (entry.parent,) if entry.parent else tuple(name for name in GRAPH[stage].parents if GRAPH[name].makes == "checkpoint")
+
+    def corpora(self, stage: str) -> tuple[str, ...]:
+        """The stages of this profile whose corpora a stage trains on."""
+        return tuple(name for name in GRAPH[stage].parents if GRAPH[name].makes == "corpus" and name in self.stages)
 
     def suites_of(self, stage: str) -> dict[str, SuiteSpec]:
         """The suites that run on a stage: those that name it; of those that name none, on every stage that makes a checkpoint.
@@ -100,7 +118,7 @@ class Profile:
         return {
             name: spec
             for name, spec in self.suites.items()
-            if (stage in spec.stages if spec.stages else made == "checkpoint") and (self.parents(stage) or not spec.reference)
+            if (stage in spec.stages if spec.stages else made == "checkpoint") and (self.made_from(stage) or not spec.reference)
         }
 
     def ancestry(self, stage: str) -> tuple[str, ...]:

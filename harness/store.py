@@ -69,7 +69,15 @@ __all__ = [
 ]
 
 BUILDING = ".building"
-RESERVED = ("answers", "certificates", "lengths", "overlap", "rows", "runs")  # directories of the root that are no profiles
+RESERVED = (
+    "answers",
+    "certificates",
+    "evaluation-text",
+    "lengths",
+    "overlap",
+    "rows",
+    "runs",
+)  # directories of the root that are no profiles
 STAMPS = ".verified.json"
 SETTLED = 1.0  # seconds; a file changed within them of its stamp could change again unseen, so it is not stamped yet
 

@@ -166,7 +166,7 @@ def _verify(store: Store, options: argparse.Namespace) -> int:
 
 
 def _profile(named: str, stage: str) -> tuple[str, tuple[str, ...]]:
-    """A profile's own name, and the parents that the stage has in it; a name that cannot be loaded is taken as it is."""
+    """A profile's own name, and the checkpoints that the stage is made from in it; a name that cannot be loaded is taken as it is."""
     from harness import profiles
 
     try:
@@ -174,10 +174,10 @@ def _profile(named: str, stage: str) -> tuple[str, tuple[str, ...]]:
     except profiles.ProfileError as error:
         if named.endswith(".py"):
             raise StoreError(str(error)) from error
-        return named, GRAPH[stage].parents
+        return named, tuple(name for name in GRAPH[stage].parents if GRAPH[name].makes == "checkpoint")
     if stage not in profile.stages:
         raise StoreError(f"profile {profile.name} has no stage {stage}; it has {', '.join(profile.stages)}")
-    return profile.name, profile.parents(stage)
+    return profile.name, profile.made_from(stage)
 
 
 def _adopt(store: Store, options: argparse.Namespace) -> int:

@@ -59,7 +59,15 @@ class TextFiles:
     licence: str = "user's own"
 
 
-Source = WorldText | HubText | TextFiles
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CuratedText:
+    """The documents of one language in the corpus that a parent stage made (paper 3)."""
+
+    language: str
+    stage: str = "curation"
+
+
+Source = WorldText | HubText | TextFiles | CuratedText
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,15 +193,14 @@ class CrawlFiles:
 class CurateCorpus:
     """The stage `curation` (paper 3): a crawl through a chain of layers.
 
-    `crawl` is CrawlFiles or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. `held_out` is text
-    that the corpus must not hold: its windows are what the layer `decontaminate`, where the chain has it, looks for.
+    `crawl` is CrawlFiles or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. Its layer
+    `decontaminate`, where it has one, looks for what the profile's suites ask about, which the pipeline hands over.
     """
 
     builder: ClassVar[str] = "training.curation.stage:build"
     version: ClassVar[int] = 1
     crawl: Any
     chain: Any
-    held_out: tuple[Source, ...] = ()
     reads: tuple[Source, ...] = ()  # the world's text that an embedded crawl is made of, for the fingerprint
 
 

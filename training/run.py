@@ -21,6 +21,7 @@ from typing import Any
 
 from training.progress import Interrupted, Interruption, Progress
 from training.recipe import decode
+from training.stages import GRAPH
 
 RANK = int(os.environ.get("RANK", "0"))
 WORLD_SIZE = int(os.environ.get("WORLD_SIZE", "1"))
@@ -34,7 +35,8 @@ class OrderError(Exception):
 class Job:
     """Where and how a builder works. Nothing here bears on the result: all of it is runtime, none identity.
 
-    `parents`: stage -> checkpoint directory. `result`, `resume`: the builder's own directories. `progress(phase, **values)` tells how
+    `parents`: stage -> directory of its checkpoint or corpus. `evaluation`: the windows of what the suites ask about, which a corpus must not
+    hold. `result`, `resume`: the builder's own directories. `progress(phase, **values)` tells how
     far it is. `device`: "cpu" or "cuda". `attention`: how packed rows are attended to (training/pretraining/attention.py). `sharding`: the
     model whole in every process, or split over them (fsdp; auto splits it on CUDA). `interruption`: deferred by a builder that saves its
     state between two steps.
@@ -52,13 +54,20 @@ class Job:
     save_every_seconds: float = 60.0
     attention: str = "auto"
     sharding: str = "auto"
+    evaluation: Path | None = None
     interruption: Interruption = dataclasses.field(default_factory=Interruption)
 
     def parent(self) -> Path:
         """The one parent's checkpoint. Raises OrderError where there is none or more than one."""
-        if len(self.parents) != 1:
-            raise OrderError(f"{self.stage} is built on one parent; the order names {', '.join(self.parents) or 'none'}")
-        return next(iter(self.parents.values()))
+        found = [stage for stage in self.parents if GRAPH[stage].makes == "checkpoint"]
+        if len(found) != 1:
+            raise OrderError(f"{self.stage} is built on one parent's checkpoint; the order names {', '.join(found) or 'none'}")
+        return self.parents[found[0]]
+
+    @property
+    def corpora(self) -> dict[str, Path]:
+        """Stage -> directory of the corpus that it made, of the parents that make one."""
+        return {stage: path for stage, path in self.parents.items() if GRAPH[stage].makes == "corpus"}
 
 
 def main(arguments: list[str]) -> int:
@@ -117,6 +126,7 @@ def build(order: dict[str, Any], workdir: Path, interruption: Interruption) -> N
             save_every_seconds=order["save_every_seconds"],
             attention=order["attention"],
             sharding=order["sharding"],
+            evaluation=Path(order["evaluation"]) if order["evaluation"] else None,
             interruption=interruption,
         )
         if RANK == 0:
@@ -174,7 +184,7 @@ def read_order(path: Path) -> dict[str, Any]:
         raise OrderError(f"the order {path} is not of schema 1; harness and training must be of one version")
     fields = (
         *("stage", "recipe", "parents", "hub", "profile_dir", "workdir"),
-        *("threads", "device", "save_every_seconds", "attention", "sharding"),
+        *("threads", "device", "save_every_seconds", "attention", "sharding", "evaluation"),
     )
     if missing := [field for field in fields if field not in order]:
         raise OrderError(f"the order {path} lacks {', '.join(missing)}")

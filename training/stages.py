@@ -1,7 +1,7 @@
 """The release graph, on one screen. A stage's name is its pytest marker; how it is made, its recipe says.
 
 base -> expand -> stage1 -> stage2
-curation
+curation -> stage1, stage2
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One node: its parents in the graph (a profile's recipe may re-point them) and where the paper describes it."""
+    """One node: its parents in the graph, a checkpoint before a corpus (a profile may re-point the checkpoint), and where the paper describes it."""
 
     name: str
     parents: tuple[str, ...]
@@ -24,16 +24,23 @@ class Stage:
 GRAPH: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage(name="base", parents=(), paper="4.1", purpose="the pretrained model that everything starts from"),
-        Stage(name="expand", parents=("base",), paper="4.1", purpose="LlamaPro block expansion: more layers, same function"),
-        Stage(name="stage1", parents=("expand",), paper="4.3, 4.4.1", purpose="continual pre-training, balanced mixture, high rate"),
-        Stage(name="stage2", parents=("stage1",), paper="4.4.2", purpose="annealing on high-quality text, low-resource languages added"),
         Stage(
             name="curation",
             parents=(),
             paper="3",
             purpose="from a crawl to a deduplicated corpus, with the reason for every drop",
             makes="corpus",
+        ),
+        Stage(name="base", parents=(), paper="4.1", purpose="the pretrained model that everything starts from"),
+        Stage(name="expand", parents=("base",), paper="4.1", purpose="LlamaPro block expansion: more layers, same function"),
+        Stage(
+            name="stage1", parents=("expand", "curation"), paper="4.3, 4.4.1", purpose="continual pre-training, balanced mixture, high rate"
+        ),
+        Stage(
+            name="stage2",
+            parents=("stage1", "curation"),
+            paper="4.4.2",
+            purpose="annealing on high-quality text, low-resource languages added",
         ),
     )
 }

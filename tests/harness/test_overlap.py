@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import overlap
+from harness.evaluation_text import texts_of
 from harness.overlap import find
 from training.recipe import WorldText
 from training.windows import WINDOW, normalised
@@ -83,7 +83,7 @@ def test_what_a_model_scores_is_compared_too_where_it_is_no_mere_answer() -> Non
     late = (
         " because the ferry from the island was late again that morning, and the market had closed before any of the fish could be weighed"
     )
-    assert overlap._texts(sample, WINDOW) == [f"Why?{late}", "Why? no", late]
+    assert texts_of(sample, WINDOW) == [f"Why?{late}", "Why? no", late]
 
 
 def test_part_of_a_longer_document_counts() -> None:
@@ -108,8 +108,7 @@ def test_blocks_change_nothing(monkeypatch) -> None:
     assert len(whole) == 2
 
 
-@pytest.mark.parametrize("stage", ["base", "stage1", "stage2"])
-def test_the_nano_profile_keeps_training_and_evaluation_apart(stage: str) -> None:
+def test_the_nano_profile_keeps_training_and_evaluation_apart() -> None:
     from harness.profiles import load
     from training.recipe import encode
 
@@ -117,7 +116,8 @@ def test_the_nano_profile_keeps_training_and_evaluation_apart(stage: str) -> Non
     suites = {name: encode(spec) for name, spec in profile.suites.items()}
     order = {
         "suites": suites,
-        "recipe": encode(profile.stages[stage].recipe),
+        "recipe": encode(profile.stages["base"].recipe),
+        "corpora": {},
         "hub": None,
         "profile_dir": str(Path()),
         "share": profile.overlap,
@@ -142,7 +142,7 @@ def test_the_check_stops_a_recipe_that_trains_on_the_held_out_text(tmp_path: Pat
     )  # type: ignore[type-var]
     suites = {"perplexity": encode(profile.suites["perplexity"])}
     (tmp_path / "order.json").write_text(
-        json.dumps({"suites": suites, "recipe": encode(recipe), "hub": None, "profile_dir": ".", "share": 0.5, "window": 50})
+        json.dumps({"suites": suites, "recipe": encode(recipe), "corpora": {}, "hub": None, "profile_dir": ".", "share": 0.5, "window": 50})
     )
     assert overlap.main([str(tmp_path / "order.json")]) == 1
     error = json.loads((tmp_path / "error.json").read_text())

@@ -100,6 +100,7 @@ def order(workdir: Path, texts: Path, what: Any, **changes: Any) -> Path:
         "save_every_seconds": 0.0,
         "attention": "auto",
         "sharding": "auto",
+        "evaluation": None,
         **changes,
     }
     path = workdir / "order.json"

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.curation import chain, report
+from training.curation.documents import CurationError
 from training.curation.engine import Engine
 from training.curation.settings import Curation
-from training.pretraining.sources import crawl_files, read
+from training.pretraining.sources import crawl_files
 from training.recipe import CrawlFiles, CurateCorpus
 
 if TYPE_CHECKING:
     from training.run import Job
-
-WINDOWS = "held_out.npz"
 
 
 def build(recipe: CurateCorpus, job: Job) -> None:
@@ -36,7 +35,7 @@ def build(recipe: CurateCorpus, job: Job) -> None:
     def tell(line: str) -> None:
         job.progress(f"curation: {' '.join(line.split())}")
 
-    told = _with_held_out(recipe, job)
+    told = _kept_apart(recipe.chain, job)
     engine = Engine(workers=job.threads or os.cpu_count() or 1)
     found = chain.run(told, [str(path) for path in crawl], corpus, engine, tell, shown_from=job.resume)
     shutil.copytree(corpus, job.result, dirs_exist_ok=True)
@@ -63,18 +62,14 @@ def _crawl(recipe: CurateCorpus, job: Job) -> list[Path]:
     return sorted(path for path in directory.iterdir() if ".warc" in path.name)
 
 
-def _with_held_out(recipe: CurateCorpus, job: Job) -> Curation:
-    """The chain, its layer `decontaminate` told where the windows of the held-out text lie."""
-    chained: Curation = recipe.chain
+def _kept_apart(chained: Curation, job: Job) -> Curation:
+    """The chain, its layer `decontaminate` told where the windows of the evaluation text lie. Raises CurationError where there are none."""
     if not any(layer.name == "decontaminate" for layer in chained.layers):
         return chained
-    from training.curation.decontaminate import write_ngrams
-
-    path = job.resume / WINDOWS
-    texts = [(document.id, document.text) for source in recipe.held_out for document in read(source, job.hub, job.profile_dir)]
-    write_ngrams(texts, path)
+    if job.evaluation is None:
+        raise CurationError("the chain has the layer decontaminate, and the order names no windows of evaluation text (`evaluation`)")
 
     def told(layer: Any) -> Any:
-        return dataclasses.replace(layer, ngrams=str(path)) if layer.name == "decontaminate" else layer
+        return dataclasses.replace(layer, ngrams=str(job.evaluation)) if layer.name == "decontaminate" else layer
 
     return dataclasses.replace(chained, layers=tuple(told(layer) for layer in chained.layers))

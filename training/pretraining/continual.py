@@ -23,7 +23,7 @@ def build(recipe: ContinuePretraining, job: Job) -> None:
 
     parent = job.parent()
     tokenizer = load.load_tokenizer(parent)
-    corpora, rows = corpus.build(recipe.portions, tokenizer, job.hub, job.profile_dir, job.progress)
+    corpora, rows = corpus.build(recipe.portions, tokenizer, job.hub, job.profile_dir, job.progress, job.corpora)
     reader = Reader(corpora, recipe.sequence, recipe.seed)
     model = load.load_model(parent, dtype="float32")  # on the CPU: `train` puts it, whole or its part, where it learns
     trainable_parameters(model, recipe.train)

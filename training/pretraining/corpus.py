@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,12 @@ def _batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def build(
-    portions: Sequence[Portion], tokenizer: PreTrainedTokenizerBase, hub: Path | None, profile_dir: Path, progress: Callable[..., None]
+    portions: Sequence[Portion],
+    tokenizer: PreTrainedTokenizerBase,
+    hub: Path | None,
+    profile_dir: Path,
+    progress: Callable[..., None],
+    curated: Mapping[str, Path] | None = None,
 ) -> tuple[list[Corpus], str]:
     """Tokenise every portion that has a budget; returns the corpora and a digest of the tokens in them.
 
@@ -77,7 +82,7 @@ def build(
         try:
             for source in portion.sources:
                 if source not in known:
-                    known[source] = list(tokenise(tokenizer, texts(read(source, hub, profile_dir))))
+                    known[source] = list(tokenise(tokenizer, texts(read(source, hub, profile_dir, curated))))
         except SourceError as error:
             raise SourceError(f"portion {portion.name}: {error}") from error
         documents = [ids for source in portion.sources for ids in known[source]]

@@ -1,4 +1,4 @@
-"""Documents from a recipe's sources: the embedded world, a local mirror of Hub data sets, a user's own JSONL.
+"""Documents from a recipe's sources: the embedded world, a local mirror of Hub data sets, a user's own JSONL, a curated corpus.
 
 Nothing is repaired in silence. A row whose text holds a lone surrogate or a NUL, is not text, or is too long to be a document is an
 error that names file, row and field. Blank lines and texts of white space only are left out.
@@ -12,12 +12,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from training.pretraining.select import RULES, SelectError
-from training.recipe import CrawlFiles, HubText, Source, TextFiles, WorldText, digest, encode
+from training.recipe import CrawlFiles, CuratedText, HubText, Source, TextFiles, WorldText, digest, encode
 
 LONGEST_LINE = 64 * 2**20  # bytes; a longer line is a JSON array or a broken file, not a document
 UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
@@ -48,11 +48,16 @@ def name(source: Source) -> str:
             return f"{source.dataset}/{source.config}/{source.split}:{source.field}" + (f" [{source.select}]" if source.select else "")
         case TextFiles():
             return source.path
+        case CuratedText():
+            return f"{source.stage}/{source.language}"
     raise SourceError(f"{type(source).__name__} is not a text source")
 
 
-def read(source: Source, hub: Path | None, profile_dir: Path) -> Iterator[Document]:
-    """The documents of a source, in order. Raises SourceError before the first one where file or manifest is amiss, or none is left."""
+def read(source: Source, hub: Path | None, profile_dir: Path, corpora: Mapping[str, Path] | None = None) -> Iterator[Document]:
+    """The documents of a source, in order; `corpora`: stage -> directory of the corpus that it made.
+
+    Raises SourceError before the first one where file or manifest is amiss, or none is left.
+    """
     match source:
         case WorldText():
             found = _read_world(source)
@@ -60,6 +65,8 @@ def read(source: Source, hub: Path | None, profile_dir: Path) -> Iterator[Docume
             found = _read_hub(source, hub)
         case TextFiles():
             found = _read_file(source, profile_dir)
+        case CuratedText():
+            found = _read_curated(source, corpora or {})
         case _:
             raise SourceError(f"{type(source).__name__} is not a text source")
     empty = True
@@ -107,6 +114,20 @@ def _read_file(source: TextFiles, profile_dir: Path) -> Iterator[Document]:
     for index, row in enumerate(rows_of(path)):
         if text := _text(row, source.field, path, index):
             yield Document(id=f"{path.name}#{index}", text=text, language=source.language, source=source.path, licence=source.licence)
+
+
+def _read_curated(source: CuratedText, corpora: Mapping[str, Path]) -> Iterator[Document]:
+    if source.stage not in corpora:
+        raise SourceError(f"{name(source)} is read from the corpus of {source.stage}, which is no parent here; {_corpora(corpora)}")
+    for path in sorted((corpora[source.stage] / "shards").glob("*.parquet")):
+        for index, row in enumerate(_parquet_rows(path, "language", source.language, ("id", "text", "language", "source", "licence"))):
+            if text := _text(row, "text", path, index):
+                told = {key: str(row.get(key) or "") for key in ("id", "source", "licence")}
+                yield Document(text=text, language=source.language, **told)
+
+
+def _corpora(corpora: Mapping[str, Path]) -> str:
+    return f"there is that of {', '.join(corpora)}" if corpora else "there is none"
 
 
 # ------------------------------------------------------------------------------------------------------------------- files
@@ -164,13 +185,18 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet_rows(path: Path, column: str = "", value: str = "", columns: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The rows, or those whose `column` holds `value`, of `columns` alone where some are named (and are there)."""
     import pyarrow
+    import pyarrow.compute
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        for batch in file.iter_batches(batch_size=1024):
+        known = [name for name in columns if name in file.schema_arrow.names] or None
+        for batch in file.iter_batches(batch_size=1024, columns=known):
+            if column:
+                batch = batch.filter(pyarrow.compute.equal(batch.column(column), value))
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"{path} is not a readable Parquet file ({error}); fetch it again") from error
@@ -229,7 +255,7 @@ def file_digest(path: Path) -> str:
 
 def sources_of(value: Any) -> tuple[Source, ...]:
     """Every text source anywhere in a recipe, in the order of its fields."""
-    if isinstance(value, WorldText | HubText | TextFiles):
+    if isinstance(value, WorldText | HubText | TextFiles | CuratedText):
         return (value,)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return tuple(source for field in dataclasses.fields(value) for source in sources_of(getattr(value, field.name)))
@@ -286,6 +312,8 @@ class _FileDigests:
                 return {"hub": encode(source), "sha256": self.of_file(hub_path(source, hub))}
             case TextFiles():
                 return {"file": encode(source), "sha256": self.of_file(file_path(source, profile_dir))}
+            case CuratedText():
+                return {"curated": encode(source)}  # what it holds, the parent's content says
         raise SourceError(f"{type(source).__name__} is not a text source")
 
     def of_file(self, path: Path) -> str:

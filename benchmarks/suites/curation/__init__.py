@@ -42,7 +42,7 @@ def _metrics(layers: Sequence[str], auc: bool) -> Iterator[Metric]:
         yield Metric(name=f"share_{layer}", numerator=f"dropped_by_{layer}", denominator=f"seen_by_{layer}", direction="lower", binary=True)
     yield ratio("text_kept", "text_kept", "text", "higher", binary=False)
     yield ratio("text_strange", "text_strange", "text_left", "lower", binary=False)
-    yield ratio("boilerplate_left", "boilerplate_left", "boilerplate", "lower", binary=False)
+    yield ratio("boilerplate_left", "boilerplate_left", "boilerplate", "lower")
     yield ratio("purity", "own_characters", "decided_characters", "higher", binary=False)
     yield ratio("private_left", "private_left", "private", "lower")
     yield ratio("contamination_left", "contamination_left", "planted_contaminated", "lower")

@@ -10,24 +10,35 @@ import pytest
 from tests.training import small
 from training.curation import documents as shards
 from training.curation import stage
-from training.curation.decontaminate import Decontaminate
-from training.curation.documents import Document
+from training.curation.decontaminate import Decontaminate, write_ngrams
+from training.curation.documents import CurationError, Document
 from training.curation.near import Near
 from training.curation.settings import Curation
 from training.curation.url import Url
 from training.pretraining.sources import SourceError, data_digest
-from training.recipe import CrawlFiles, CurateCorpus, TextFiles, WorldText, decode, encode
+from training.recipe import CrawlFiles, CurateCorpus, WorldText, decode, encode
+from training.world import text
 from training.world.crawl import Crawl
 
 RECIPE = CurateCorpus(
     crawl=Crawl(languages=("ind", "tha"), pages=100),
     chain=Curation(layers=(Url(), Near(), Decontaminate(cut=True))),
-    held_out=tuple(WorldText(language=language, documents=60, split="held_out") for language in ("ind", "tha")),
 )
 
 
-def built(tmp_path: Path, name: str, recipe: CurateCorpus, home: Path | None = None) -> Path:
-    job = small.job(tmp_path / name, home or tmp_path, stage="curation")
+def windows(tmp_path: Path, *texts: str) -> Path:
+    """What the pipeline hands over: the windows of evaluation texts."""
+    write_ngrams([(str(number), text) for number, text in enumerate(texts)], tmp_path / "windows.npz")
+    return tmp_path / "windows.npz"
+
+
+def held_out() -> list[str]:
+    sources = [WorldText(language=language, documents=60, split="held_out") for language in ("ind", "tha")]
+    return [made.text for source in sources for made in text.documents(source)]
+
+
+def built(tmp_path: Path, name: str, recipe: CurateCorpus, evaluation: Path | None = None) -> Path:
+    job = small.job(tmp_path / name, tmp_path, stage="curation", evaluation=evaluation)
     stage.build(recipe, job)
     return job.result
 
@@ -38,7 +49,8 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_the_same_recipe_leaves_the_same_files_wherever_it_is_built(tmp_path: Path) -> None:
-    first, second = (contents(built(tmp_path, name, RECIPE)) for name in ("a", "b"))
+    evaluation = windows(tmp_path, *held_out())
+    first, second = (contents(built(tmp_path, name, RECIPE, evaluation)) for name in ("a", "b"))
     assert first.keys() == second.keys()
     assert {name for name in first if first[name] != second[name]} == set()
     report = json.loads(first["report.json"])
@@ -78,12 +90,15 @@ def test_a_crawl_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_evaluation_text_is_taken_out_of_a_users_crawl(tmp_path: Path) -> None:
     test = "Perahu nelayan kembali ke pelabuhan membawa ikan segar sebelum matahari terbit pagi itu."
-    (tmp_path / "test.jsonl").write_text(json.dumps({"text": test}) + "\n")
     shards.write(tmp_path / "mine.jsonl", [Document(id="a", text="Teks yang lain sama sekali."), Document(id="b", text=f"Awal. {test}")])
-    recipe = CurateCorpus(
-        crawl=CrawlFiles(paths=("mine.jsonl",)),
-        chain=Curation(layers=(Decontaminate(),)),
-        held_out=(TextFiles(path="test.jsonl", language="ind"),),
-    )
-    kept = [made.id for path in sorted((built(tmp_path, "a", recipe) / "shards").iterdir()) for made in shards.read(path, print)]
+    recipe = CurateCorpus(crawl=CrawlFiles(paths=("mine.jsonl",)), chain=Curation(layers=(Decontaminate(),)))
+    corpus = built(tmp_path, "a", recipe, windows(tmp_path, test))
+    kept = [made.id for path in sorted((corpus / "shards").iterdir()) for made in shards.read(path, print)]
     assert kept == ["a"]
+
+
+def test_a_chain_that_keeps_evaluation_text_out_wants_to_be_told_which(tmp_path: Path) -> None:
+    shards.write(tmp_path / "mine.jsonl", [Document(id="a", text="Teks yang lain sama sekali.")])
+    recipe = CurateCorpus(crawl=CrawlFiles(paths=("mine.jsonl",)), chain=Curation(layers=(Decontaminate(),)))
+    with pytest.raises(CurationError, match="names no windows of evaluation text"):
+        built(tmp_path, "a", recipe)
