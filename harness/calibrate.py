@@ -71,14 +71,25 @@ class Finding:
 
 
 def reseeded(profile: Profile, seed: int, only: str = "") -> Profile:
-    """The profile with the seed of one stage moved, or of every stage: another training run of the same recipe."""
+    """The profile with the seed of one stage moved, or of every stage: another run of the same recipe. A corpus is curated of another crawl."""
     stages = {}
     for name, entry in profile.stages.items():
         recipe: Any = entry.recipe
-        if hasattr(recipe, "seed") and only in ("", name):
-            recipe = dataclasses.replace(recipe, seed=recipe.seed + SEED_STEP * seed)
+        if seeded(recipe) and only in ("", name):
+            recipe = _moved(recipe, seed)
         stages[name] = dataclasses.replace(entry, recipe=recipe)
     return dataclasses.replace(profile, stages=stages, build="auto")
+
+
+def seeded(recipe: Any) -> bool:
+    """Whether a run of the recipe draws anything: a seed of its own, or an embedded crawl that is drawn by one."""
+    return hasattr(recipe, "seed") or hasattr(getattr(recipe, "crawl", None), "seed")
+
+
+def _moved(recipe: Any, seed: int) -> Any:
+    if hasattr(recipe, "seed"):
+        return dataclasses.replace(recipe, seed=recipe.seed + SEED_STEP * seed)
+    return dataclasses.replace(recipe, crawl=_moved(recipe.crawl, seed))
 
 
 def run(settings: Settings, seeds: int, progress: Progress, chains: bool = False) -> list[Finding]:
@@ -94,7 +105,7 @@ def run(settings: Settings, seeds: int, progress: Progress, chains: bool = False
     lines: dict[str, tuple[float, bool]] = {}
     for seed in range(seeds):
         for stage, entry in profile.stages.items():
-            moved = reseeded(profile, seed if chains or hasattr(entry.recipe, "seed") else 0, "" if chains else stage)
+            moved = reseeded(profile, seed if chains or seeded(entry.recipe) else 0, "" if chains else stage)
             told = dataclasses.replace(settings, profile=moved, label=f"seed{seed}" if seed else "main", ungated=True, calibrated=False)
             pipeline = Pipeline(told, progress)
             certificate = pipeline.certify(stage)

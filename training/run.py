@@ -59,7 +59,7 @@ class Job:
 
     def parent(self) -> Path:
         """The one parent's checkpoint. Raises OrderError where there is none or more than one."""
-        found = [stage for stage in self.parents if GRAPH[stage].makes == "checkpoint"]
+        found = [stage for stage in self.parents if stage not in self.corpora]
         if len(found) != 1:
             raise OrderError(f"{self.stage} is built on one parent's checkpoint; the order names {', '.join(found) or 'none'}")
         return self.parents[found[0]]
@@ -67,7 +67,7 @@ class Job:
     @property
     def corpora(self) -> dict[str, Path]:
         """Stage -> directory of the corpus that it made, of the parents that make one."""
-        return {stage: path for stage, path in self.parents.items() if GRAPH[stage].makes == "corpus"}
+        return {stage: path for stage, path in self.parents.items() if stage in GRAPH and GRAPH[stage].makes == "corpus"}
 
 
 def main(arguments: list[str]) -> int:

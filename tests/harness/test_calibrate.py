@@ -44,7 +44,7 @@ def test_the_distance_counts_both_errors_and_is_positive_on_the_passing_side() -
     assert dataclasses.replace(passing, above=True).distance == -passing.distance
 
 
-@pytest.mark.parametrize("only", ["", "base", "stage1", "stage2"])
+@pytest.mark.parametrize("only", ["", "curation", "base", "stage1", "stage2"])
 def test_another_seed_is_all_that_differs(only: str) -> None:
     profile = profiles.load("nano")
     other = reseeded(profile, 3, only)
@@ -53,6 +53,9 @@ def test_another_seed_is_all_that_differs(only: str) -> None:
         if hasattr(before, "seed") and only in ("", name):
             assert after.seed == before.seed + 3 * SEED_STEP
             assert dataclasses.replace(after, seed=before.seed) == before
+        elif name == "curation" and only in ("", name):  # another crawl
+            assert after.crawl.seed == before.crawl.seed + 3 * SEED_STEP
+            assert dataclasses.replace(after, crawl=dataclasses.replace(after.crawl, seed=before.crawl.seed)) == before
         else:
             assert after == before
     assert reseeded(profile, 0).stages == profile.stages

@@ -125,7 +125,7 @@ def test_two_builds_of_one_order_are_equal_in_every_byte(texts: Path) -> None:
             "Optimisation is not the recipe of a stage",
         ),
         ({"recipe": {"__type__": "training.recipe:encode"}}, "RecipeError", "training.recipe:encode is not a recipe type"),
-        ({"recipe": recipes.encode(small.continual())}, "OrderError", "built on one parent; the order names none"),
+        ({"recipe": recipes.encode(small.continual())}, "OrderError", "built on one parent's checkpoint; the order names none"),
         ({"profile_dir": "/nowhere"}, "SourceError", "no text file /nowhere/eng.jsonl"),
         ({"recipe": recipes.encode(small.scratch(portions=small.portions(0, 0)))}, "PackingError", "no portion has a token"),
     ],
@@ -236,9 +236,10 @@ IDENTITY = {
     "WorldText": {"language", "documents", "split", "seed"},
     "HubText": {"dataset", "config", "split", "field", "language", "licence", "select", "mirror_only"},
     "TextFiles": {"path", "language", "field", "licence"},
+    "CuratedText": {"language", "stage"},
     "Portion": {"name", "language", "tokens", "sources"},
     "CrawlFiles": {"paths"},
-    "CurateCorpus": {"crawl", "chain", "held_out", "reads"},
+    "CurateCorpus": {"crawl", "chain", "reads"},
     "Optimisation": {"learning_rate", "final_fraction", "decay", "warmup_fraction", "weight_decay", "betas", "epsilon", "clip"},
     "Architecture": {"family", "vocabulary", "hidden", "intermediate", "layers", "heads", "kv_heads", "tied", "context", "rope_theta"},
     "FromScratch": {"architecture", "tokenizer_sources", "portions", "optimisation", "sequence", "batch", "seed", "precision"},
@@ -250,7 +251,7 @@ IDENTITY = {
 }  # fmt: skip
 RUNTIME = {
     "parents", "hub", "profile_dir", "result", "resume", "progress", "threads", "device", "stage", "save_every_seconds", "attention",
-    "sharding", "interruption",
+    "sharding", "evaluation", "interruption",
 }  # fmt: skip
 
 
@@ -283,7 +284,10 @@ def test_every_field_of_a_recipe_moves_the_digest(recipe: Any) -> None:
 
 def test_a_job_knows_its_one_parent(tmp_path: Path) -> None:
     assert small.job(tmp_path, tmp_path, parents={"expand": tmp_path}).parent() == tmp_path
-    for parents in ({}, {"a": tmp_path, "b": tmp_path}):
+    both = small.job(tmp_path, tmp_path, parents={"expand": tmp_path, "curation": tmp_path / "corpus"})
+    assert both.parent() == tmp_path  # a corpus is trained on, not from
+    assert both.corpora == {"curation": tmp_path / "corpus"}
+    for parents in ({}, {"curation": tmp_path}, {"a": tmp_path, "b": tmp_path}):
         with pytest.raises(run.OrderError, match="built on one parent"):
             small.job(tmp_path, tmp_path, parents=parents).parent()
     assert isinstance(small.job(tmp_path, tmp_path).interruption, Interruption)

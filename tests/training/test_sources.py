@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training import small
+from training.curation import documents as shards
 from training.pretraining import select, sources
 from training.pretraining.sources import SourceError, data_digest, read
-from training.recipe import HubText, TextFiles, WorldText
+from training.recipe import CuratedText, HubText, TextFiles, WorldText
 from training.recipes import nano
 
 
@@ -63,6 +64,30 @@ def test_parquet_reads_like_jsonl(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path.with_suffix(".parquet"))
     path.unlink()
     assert list(read(source, tmp_path, tmp_path)) == expected
+
+
+def test_a_corpus_gives_its_documents_of_a_language_in_their_order(tmp_path: Path) -> None:
+    made = [
+        shards.Document(
+            id=str(number), text=f"teks {number}", url="", language=("ind", "tha", "")[number % 3], source="crawl", licence="CC0"
+        )
+        for number in range(3000)
+    ]
+    (tmp_path / "shards").mkdir()
+    shards.write(tmp_path / "shards" / "a.parquet", made[:2000])
+    shards.write(tmp_path / "shards" / "b.parquet", made[2000:])
+    found = list(read(CuratedText(language="tha"), None, tmp_path, {"curation": tmp_path}))
+    assert [(document.id, document.text) for document in found] == [(one.id, one.text) for one in made if one.language == "tha"]
+    assert {(document.language, document.source, document.licence) for document in found} == {("tha", "crawl", "CC0")}
+
+
+def test_a_corpus_that_is_no_parent_or_lacks_the_language_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"curation/tha is read from the corpus of curation, which is no parent here; there is none"):
+        list(read(CuratedText(language="tha"), None, tmp_path))
+    (tmp_path / "shards").mkdir()
+    shards.write(tmp_path / "shards" / "a.parquet", [shards.Document(id="1", text="teks", url="", language="ind")])
+    with pytest.raises(SourceError, match="curation/tha holds no document"):
+        list(read(CuratedText(language="tha"), None, tmp_path, {"curation": tmp_path}))
 
 
 def test_the_world_is_a_source(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from training.world.crawl_truth import KIN, KINDS, NEAR, Truth, similarity
 
 HELD_OUT = 60  # documents: those that the suites of `nano` read
 LONG = 900  # characters of pages of which one sentence is changed
-PASSAGE = 120  # characters
+PASSAGE = 220  # characters
 # Addresses of one page: what crawlers meet.
 ALIASES: tuple[Callable[[str], str], ...] = (
     lambda url: f"{url}?utm_source=feed&utm_medium=rss",
