@@ -225,7 +225,8 @@ def _cautious(t: float, skewness: float, reach: float) -> float:
         26        the same, rest log-sd 1 lognormal    5.1  5.5  6.2     1.94  1.07
 
     At the 1 and .2 % levels the errors differ by .05 points at most. What the end costs: effects that both grow with the size and are
-    skewed (20 clusters, log-sd 1: 6.6 to 6.8, 1.1 to 1.3 at 1 %; log-sd 1.5: 6.4 to 11.4, where the samples without a big one mislead).
+    skewed (20 clusters, log-sd 1: 6.6 to 6.8, at 1 % 1.1 to 1.3; log-sd 1.5, where samples without a big one mislead: 6.4 to 11.4, at 1 %
+    1.0 to 4.9; a difference of one standard deviation for each e-fold of size).
     Weighed and left: 2 / |skewness| everywhere, Hall's with G - 1 degrees (both lose more there: 8.3 and 9.6 at log-sd 1), the skewness
     of the effects apart from the weights (no better there than the plain t: 16.4).
     """
