@@ -1,7 +1,8 @@
 """How often the gates are wrong, by simulation with planted truth: `python -m harness.simulation [PROFILE] [--runs N]`.
 
-Two tables, in Markdown. The first holds intervals against a known truth over few clusters, uneven sizes, skew and heavy tails: how
-often a 95 % interval covers, and how often each one-sided bound errs. The second holds a profile's gates, judged by `judge_stage`:
+Two tables, in Markdown. The first holds intervals against a known truth over few clusters, uneven sizes (to one cluster with a third of
+all), skew and heavy tails: how often a 95 % interval covers, how often each one-sided bound errs, and the mean width as a multiple of
+the plain t interval's. The second holds a profile's gates, judged by `judge_stage`:
 
 - A/A: nothing changed but the training seed. Its effect is drawn anew in every run (on both sides, where the reference is a blessed
   checkpoint), and so is what a calibration of five seeds would have measured of it.
@@ -46,6 +47,7 @@ class Shape:
     level_sd: float = 0.3  # of what candidate and reference share
     seed_sd: float = 0.02  # of the candidate's score between training seeds
     sizes: float = 0.5  # standard deviation of the logarithm of a cluster's size
+    dominant: float = 0.0  # share of all that one cluster holds beyond chance
     tail: Tail = "normal"
 
 
@@ -107,6 +109,8 @@ class Source:
         if self.metric.binary:
             return self._binary(rng, level, difference)
         size = np.exp(rng.normal(5, shape.sizes, (shape.clusters, 1))) * np.ones(cells) if self.metric.denominator else np.ones(cells)
+        if shape.dominant:
+            size[0] = size[1:].sum(0) * shape.dominant / (1 - shape.dominant)
         reference = level + shape.level_sd * effect()
         candidate = reference + difference + shape.difference_sd * effect()
         return self._rows(candidate * size, size), self._rows(reference * size, size)
@@ -140,7 +144,7 @@ class Coverage:
     covered: float
     lower_errs: float
     upper_errs: float
-    width: float  # mean width of the interval
+    width: float  # mean width of the interval, as a multiple of the plain t interval's
 
 
 def coverage(shape: Shape, *, languages: int = 1, runs: int = 1000, seed: int = 0) -> Coverage:
@@ -148,7 +152,7 @@ def coverage(shape: Shape, *, languages: int = 1, runs: int = 1000, seed: int = 
     rng = np.random.default_rng(seed)
     names = tuple(f"l{i}" for i in range(languages))
     source = Source.of(RATIO, names, shape)
-    truth, covered, below, above, width = 0.1, 0, 0, 0, 0.0
+    truth, covered, below, above, width, narrow = 0.1, 0, 0, 0, 0.0, 0.0
     for _ in range(runs):
         found = compare(*source.draw(rng, LEVEL, truth), RATIO, names)
         low, high = found.interval()
@@ -156,7 +160,9 @@ def coverage(shape: Shape, *, languages: int = 1, runs: int = 1000, seed: int = 
         below += found.lower() > truth
         above += found.upper() < truth
         width += high - low
-    parts = (covered / runs, below / runs, above / runs, width / runs)
+        low, high = dataclasses.replace(found, skewness=0.0).interval()
+        narrow += high - low
+    parts = (covered / runs, below / runs, above / runs, width / narrow)
     return Coverage(shape=shape, languages=languages, covered=parts[0], lower_errs=parts[1], upper_errs=parts[2], width=parts[3])
 
 
@@ -172,23 +178,24 @@ _CASES: tuple[tuple[Tail, float, int], ...] = (
 )
 COVERAGE_SHAPES: tuple[tuple[Shape, int], ...] = tuple(
     (Shape(clusters=clusters, sizes=sizes, tail=tail), languages) for tail, sizes, languages in _CASES for clusters in (20, 30, 60)
-)
+) + tuple((Shape(clusters=26, dominant=1 / 3, tail=tail), 1) for tail in ("normal", "skewed", "heavy", "very skewed"))
 
 
 def coverage_table(runs: int, seed: int = 0) -> str:
     """The first table."""
     lines = [
-        "| clusters' effects | log-sd of sizes | languages | clusters | 95 % interval covers | lower bound errs | upper bound errs |",
-        "|" + "---|" * 7,
+        "| clusters' effects | log-sd of sizes | languages | clusters | 95 % interval covers | lower bound errs | upper bound errs | width |",
+        "|" + "---|" * 8,
     ]
     for shape, languages in COVERAGE_SHAPES:
         found = coverage(shape, languages=languages, runs=runs, seed=seed)
         cells = (
             shape.tail,
-            shape.sizes,
+            f"{shape.sizes}, one holds {100 * shape.dominant:.0f} %" if shape.dominant else shape.sizes,
             languages,
             shape.clusters,
             *(f"{100 * x:.1f} %" for x in (found.covered, found.lower_errs, found.upper_errs)),
+            f"{found.width:.2f}",
         )
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)

@@ -11,6 +11,8 @@ of them), so the error is a jackknife that deletes one cluster everywhere at onc
 - Skewness: Hall's (1992) cubic transform of the t statistic beside the plain one; of the two bounds the more cautious holds. With 20 to 60
   lognormal clusters the plain t interval covers 88-91 % instead of 95, Hall's alone 92 % under heavy tails; the more cautious of both
   covers 94-97 %, and 91-93 % under lognormal effects, its known weak spot (`harness/simulation.py` prints the table).
+  Hall's word ends at a distance (`_cautious`, with figures): one document with a third of the bytes would by its weight alone stretch
+  the bound to thrice the plain one, however well the others agree.
 - Binary metrics with one sample a cluster: Clopper and Pearson for a score; for a paired difference Tango's (1998) score bound, which
   besides must agree with the exact McNemar test about zero. Otherwise they are clustered means.
 
@@ -134,8 +136,18 @@ class Estimate:
         if self.standard_error == 0:
             return 0.0 if side * (self.value - line) > 0 else 1.0
         t = (self.value - line) / self.standard_error
-        cautious = side * min(side * t, side * _hall(t, self.skewness))
-        return _cochran_cox(side * cautious, self.parts) if self.parts else float(special.stdtr(self.degrees, -side * cautious))
+        cautious = _cautious(side * t, side * self.skewness, self._reach)
+        return _cochran_cox(cautious, self.parts) if self.parts else float(special.stdtr(self.degrees, -cautious))
+
+    @property
+    def _reach(self) -> float:
+        """How far Hall's transform holds, in 1 / |skewness|: 3, and less where one cluster has more than half of the variance by weight."""
+        if not len(self.weight):
+            return 3.0
+        share = float((self.weight**2).max() / (self.weight**2).sum())
+        if self.parts:
+            share *= self.parts[0][0] / self.standard_error**2
+        return 3.0 * min(1.0, 2 * (1 - share))
 
     def _pairs_tail(self, line: float, side: Literal[-1, 1]) -> float:
         from scipy import special
@@ -173,8 +185,7 @@ class Estimate:
         if self.standard_error == 0:
             return self.value
         q = float(special.stdtrit(self.degrees, confidence))
-        t = max(q, side * _hall_inverse(side * q, self.skewness))
-        return self.value - side * t * self.standard_error
+        return self.value - side * _cautious_inverse(q, side * self.skewness, self._reach) * self.standard_error
 
 
 def _cochran_cox(t: float, parts: Sequence[tuple[float, float]]) -> float:
@@ -191,6 +202,41 @@ def _cochran_cox(t: float, parts: Sequence[tuple[float, float]]) -> float:
         critical = sum(-variance / total * float(special.stdtrit(degrees, middle)) for variance, degrees in parts)
         low, high = (middle, high) if critical > t else (low, middle)
     return high
+
+
+def _cautious(t: float, skewness: float, reach: float) -> float:
+    """The t statistic (positive beyond the line) or Hall's transform of it, whichever says less; the plain one past reach / |skewness|.
+
+    At 3 / |skewness| a transform that holds t down is level; what follows its cubic added to stay monotone, it tells nothing of the data.
+    And it is an expansion for sums of many small parts. Where one cluster carries most of the variance by its weight alone, known and not
+    drawn, the skewness is near +-1 whatever the effects, t hardly leaves -1 to 1, and the few Bell-McCaffrey degrees have paid already:
+    from half the variance to all of it the reach goes from 3 to 0 (`Estimate._reach`). Upper 5 % bounds, 32,000 simulated runs, effects
+    independent of size; without an end, with it, and the plain t; then the mean width of the first two in widths of the third:
+
+        clusters  sizes                   effects      errs, %           width
+        20        equal                   exponential  6.8  6.8  10.8    1.55  1.45
+        20        equal                   lognormal    10.8 10.9 17.4    2.38  1.84
+        20        log-sd .5               t, 3 degrees 3.8  3.8  4.0     1.37  1.23
+        20        log-sd .5               lognormal    12.2 12.2 17.3    2.43  1.80
+        26        log-sd 1                exponential  7.3  7.3  8.9     1.94  1.41
+        20        one of a fifth          exponential  6.4  6.4  8.1     2.03  1.51
+        20        one of a third          lognormal    3.3  4.1  4.8     1.87  1.03
+        26        one of a third          normal       0.2  0.2  0.2     1.64  1.01
+        26        the same, rest log-sd 1 lognormal    5.1  5.5  6.2     1.94  1.07
+
+    At the 1 and .2 % levels the errors differ by .05 points at most. What the end costs: effects that both grow with the size and are
+    skewed (20 clusters, log-sd 1: 6.6 to 6.8, at 1 % 1.1 to 1.3; log-sd 1.5, where samples without a big one mislead: 6.4 to 11.4, at 1 %
+    1.0 to 4.9; a difference of one standard deviation for each e-fold of size).
+    Weighed and left: 2 / |skewness| everywhere, Hall's with G - 1 degrees (both lose more there: 8.3 and 9.6 at log-sd 1), the skewness
+    of the effects apart from the weights (no better there than the plain t: 16.4).
+    """
+    return t if t * -skewness >= reach else min(t, _hall(t, skewness))
+
+
+def _cautious_inverse(x: float, skewness: float, reach: float) -> float:
+    """The least t from which on `_cautious` is at least x."""
+    hall = _hall_inverse(x, skewness)
+    return max(x, min(hall, reach / -skewness) if skewness < 0 else hall)
 
 
 def _hall(t: float, skewness: float) -> float:
