@@ -79,20 +79,20 @@ def test_the_rates_of_ten_steps() -> None:
 # ----------------------------------------------------------------------------------------------------------- plain reference
 
 
-def reference_losses(parent: Path, texts: Path, recipe: Any) -> list[float]:
+def reference_losses(parent: Path, texts: Path, recipe: Any, tokens: Path) -> list[float]:
     """A loop written apart from ours: each document alone through the model, plain cross-entropy, AdamW spelled out in float64 moments.
 
-    It shares only the reader (tested by itself) and the tokenizer.
+    It shares only the stream (tested by itself) and the tokenizer.
     """
     import torch
 
-    from training.pretraining.packing import Reader
+    from training.pretraining.stream import Stream
 
     model = load.load_model(parent, attention="sdpa")
     model.train()
     tokenizer = load.load_tokenizer(parent)
-    corpora, _ = corpus.build(recipe.portions, tokenizer, None, texts, small.silent)
-    reader = Reader(corpora, recipe.sequence, recipe.seed)
+    corpora, _ = corpus.build(recipe.portions, tokenizer, None, texts, small.silent, tokens)
+    reader = Stream(corpora, recipe.sequence, recipe.seed)
     parameters = list(model.parameters())
     first = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
     second = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
@@ -130,7 +130,7 @@ def test_the_losses_are_those_of_a_plain_loop(base: Path, tmp_path: Path, clip: 
     optimisation = Optimisation(learning_rate=5e-3, weight_decay=0.3, clip=clip)
     recipe = small.continual(optimisation=optimisation)
     result = train(base, tmp_path, optimisation=optimisation)
-    assert small.losses(result) == pytest.approx(reference_losses(base / "base" / "result", base, recipe), abs=2e-5)
+    assert small.losses(result) == pytest.approx(reference_losses(base / "base" / "result", base, recipe, tmp_path / "tokens"), abs=2e-5)
 
 
 def test_accumulating_in_smaller_passes_is_the_same_step(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.training import small
-from training.pretraining import loop, resume, scratch
+from training.pretraining import corpus, loop, resume, scratch
 from training.progress import Interrupted, Interruption
 
 
@@ -176,6 +176,15 @@ def test_it_resumes_and_says_where(straight: tuple[Path, str, list[float]], tmp_
     assert "going on after step 9 of 12" in capsys.readouterr().err
 
 
+def test_what_is_tokenised_is_not_tokenised_again(
+    straight: tuple[Path, str, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, weights, losses = straight
+    stop_at(tmp_path, texts, 4)
+    monkeypatch.setattr(corpus, "tokenise", lambda *_: pytest.fail("tokenised again"))
+    assert build(tmp_path, texts) == (weights, losses)
+
+
 def test_a_flipped_byte_in_the_newest_costs_steps_not_the_result(
     straight: tuple[Path, str, list[float]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,7 +223,7 @@ def test_saving_by_the_clock_does_not_change_the_result(
     texts, _, losses = straight
     monkeypatch.setattr(loop, "SAVING_SHARE", float("inf"))
     scratch.build(small.scratch(), small.job(tmp_path, texts, save_every_seconds=0.0))
-    assert names(tmp_path / "resume") == ["step-00000010", "step-00000011"]
+    assert names(tmp_path / "resume") == ["step-00000010", "step-00000011", "tokens"]
     assert small.losses(tmp_path / "result") == losses
 
 

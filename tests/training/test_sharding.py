@@ -14,7 +14,7 @@ from tests.training import processes, small
 from training.models import load
 from training.pretraining import continual, expand, scratch
 from training.pretraining.sources import file_digest
-from training.recipe import ContinuePretraining, ExpandBlocks
+from training.recipe import ContinuePretraining, ExpandBlocks, Portion, TextFiles
 
 TIED = {"tied": True, "untied": False}
 
@@ -71,6 +71,14 @@ def test_two_processes_train_as_one(base: Path, tmp_path: Path, sharding: str, p
     assert built["parameters"] == facts(tmp_path / "one")["parameters"]
     assert max(built["leakage"]) == 0.0
     assert (work / "done.json").exists()
+
+
+def test_text_that_is_missing_ends_all_and_is_named(base: Path, tmp_path: Path) -> None:
+    gone = Portion(name="far", language="ind", tokens=64, sources=(TextFiles(path="gone.jsonl", language="ind"),))
+    assert processes.run(order(base, tmp_path / "two", recipe=small.continual(portions=(gone,)))) == [1, 1]
+    error = json.loads((tmp_path / "two" / "error.json").read_text(encoding="utf-8"))
+    assert error["type"] == "SourceError"
+    assert error["message"].startswith("portion far: no text file")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import tempfile
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.pretraining.mapped import HEADER, IDS, STARTS, Tokens, TokensError, Writer, dtype_of, write
-from training.pretraining.packing import Corpus, Reader
+from training.pretraining.mapped import HEADER, IDS, STARTS, Tokens, TokensError, Writer, dtype_of, join, write
+from training.pretraining.packing import Corpus
+from training.pretraining.stream import Stream
 
 END = 0
 FACTS: dict[str, Any] = {"name": "ind", "language": "ind", "tokenizer": "t", "bytes": 7, "sources": {"web": 2}, "licences": {"": 2}}
@@ -35,7 +37,7 @@ def test_a_mapped_corpus_gives_the_reader_the_rows_of_one_in_memory(found: list,
             facts = {**FACTS, "name": f"p{number}"}
             mapped.append(write(Path(directory) / f"p{number}", texts, dtype=dtype, end=END, **facts).portion(budget))
             held.append(Corpus.of(f"p{number}", "ind", texts, END, budget))
-        ours, theirs = Reader(mapped, sequence, 3), Reader(held, sequence, 3)
+        ours, theirs = Stream(mapped, sequence, 3), Stream(held, sequence, 3)
         for one, other in zip(ours.rows(12), theirs.rows(12), strict=True):
             assert one.ids_T.tolist() == other.ids_T.tolist()
             assert one.lengths == other.lengths
@@ -44,6 +46,43 @@ def test_a_mapped_corpus_gives_the_reader_the_rows_of_one_in_memory(found: list,
         for one, other in zip(mapped, held, strict=True):
             assert one.ids_N.dtype == dtype
             assert one.starts_D1.tolist() == other.starts_D1.tolist()
+
+
+@settings(max_examples=40)
+@given(found=st.lists(documents, min_size=1, max_size=4), sequence=st.integers(2, 17))
+def test_joined_corpora_give_the_rows_of_one(found: list, sequence: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        parts = [write(Path(directory) / str(n), texts, dtype="uint16", end=END, **FACTS) for n, texts in enumerate(found)]
+        joined = join(parts, "p", "ind", 9)
+        held = Corpus.of("p", "ind", [ids for texts in found for ids in texts], END, 9)
+        assert joined.starts_D1.tolist() == held.starts_D1.tolist()
+        assert len(joined.ids_N) == len(held.ids_N)
+        ours, theirs = Stream([joined], sequence, 3), Stream([held], sequence, 3)
+        for one, other in zip(ours.rows(12), theirs.rows(12), strict=True):
+            assert (one.ids_T.tolist(), one.lengths) == (other.ids_T.tolist(), other.lengths)
+        assert ours.facts() == theirs.facts()
+
+
+def test_what_is_counted_on_the_way_stands_in_the_header(tmp_path: Path) -> None:
+    counted = {"bytes": 0}
+
+    def ids() -> Any:
+        for number in range(1, 4):
+            counted["bytes"] += number
+            yield [number]
+
+    facts = {name: value for name, value in FACTS.items() if name != "bytes"}
+    assert write(tmp_path / "ind", ids(), dtype="uint16", end=END, counted=counted, **facts).header.bytes == 6
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    def ids() -> Any:
+        yield [1]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(TokensError, match=r"the disk is full: .*ind is not written; free some space"):
+        write(tmp_path / "ind", ids(), dtype="uint16", end=END, **FACTS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_files_are_what_the_docstring_says(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One stream whatever the number of workers: equal to the reader in memory, resumable with other workers, capped by epochs."""
+"""One stream whatever the number of workers: equal to the rule written out, resumable with other workers, capped by epochs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from training.pretraining import stream
 from training.pretraining.mapped import Tokens, write
-from training.pretraining.packing import Corpus, PackingError, Reader, Row
+from training.pretraining.packing import Corpus, Joined, PackingError, Row
 from training.pretraining.stream import Exhausted, Permutation, Stream
 
 END = 0
@@ -56,15 +57,45 @@ def drain(made: Stream) -> list[Row]:
     return rows
 
 
-@settings(max_examples=40)
-@given(found=corpora, sequence=sequences, seed=st.integers(0, 9), count=st.integers(1, 30))
-def test_one_worker_without_caps_reads_as_the_reader_does(found: list, sequence: int, seed: int, count: int) -> None:
+def brute_force(found: list[tuple[list[list[int]], int]], sequence: int, seed: int, count: int) -> list[tuple[list[int], tuple[int, ...]]]:
+    """The rule in lists and exact fractions: the portion furthest behind its share gives the rest of its document, or what fits the row."""
+    drawn = [(texts, budget) for texts, budget in found if budget]
+
+    def endless(number: int, texts: list[list[int]]) -> Iterator[list[int]]:
+        for epoch in itertools.count():
+            for document in np.random.Generator(np.random.PCG64([seed, number, epoch])).permutation(len(texts)):
+                yield [*texts[document], END]
+
+    feeds = [endless(number, texts) for number, (texts, _) in enumerate(drawn)]
+    left: list[list[int]] = [[] for _ in drawn]
+    taken = [0] * len(drawn)
+    rows = []
+    for _ in range(count):
+        row: list[int] = []
+        lengths = []
+        while len(row) < sequence:
+            chosen = min(range(len(drawn)), key=lambda number: (Fraction(taken[number], drawn[number][1]), number))
+            document = left[chosen] or next(feeds[chosen])
+            space = sequence - len(row)
+            piece, left[chosen] = document[:space], document[space:]
+            taken[chosen] += len(piece)
+            row += piece
+            lengths.append(len(piece))
+        rows.append((row, tuple(lengths)))
+    return rows
+
+
+@settings(max_examples=100)
+@given(found=corpora, sequence=sequences, seed=st.integers(0, 9), count=st.integers(1, 30), before=st.integers(0, 30))
+def test_one_worker_without_caps_reads_by_the_rule(found: list, sequence: int, seed: int, count: int, before: int) -> None:
+    expected = brute_force(found, sequence, seed, before + count)
     with orders():
-        ours, theirs = Stream(make(found), sequence, seed), Reader(make(found), sequence, seed)
-        assert plain(ours.rows(count)) == plain(theirs.rows(count))
-        assert ours.state() == theirs.state()
-        theirs.restore(ours.state())
-        assert plain(ours.rows(3)) == plain(theirs.rows(3))
+        made = Stream(make(found), sequence, seed)
+        assert plain(made.rows(before)) == expected[:before]
+        again = Stream(make(found), sequence, seed)
+        again.restore(made.state())
+        assert plain(made.rows(count)) == plain(again.rows(count)) == expected[before:]
+        assert made.state() == again.state()
 
 
 @settings(max_examples=40)
@@ -138,6 +169,26 @@ def test_the_weight_of_a_portion_that_stopped_goes_to_the_others_in_proportion()
     assert gained["small"] == 0
     assert gained == {"small": 0, "one": 200, "two": 600}
     assert made.rows_left() is None
+
+
+def test_a_language_is_told_with_the_text_that_its_portions_share_counted_once() -> None:
+    web, books, other = (Corpus.of("", "", [[1] * 9] * documents, END, 0) for documents in (10, 30, 5))
+    shared = Joined([web.ids_N, books.ids_N])  # type: ignore[list-item]
+    starts_D1 = np.arange(0, 401, 10)
+    made = Stream(
+        [
+            Corpus(name="all", language="ind", ids_N=shared, starts_D1=starts_D1, budget=300),
+            Corpus(name="replay", language="ind", ids_N=web.ids_N, starts_D1=web.starts_D1, budget=100),
+            Corpus(name="tha", language="tha", ids_N=other.ids_N, starts_D1=other.starts_D1, budget=100),
+        ],
+        50,
+        0,
+    )
+    made.rows(20)
+    assert made.languages() == {
+        "ind": {"tokens": 800, "corpus_tokens": 400, "epochs": 2.0},
+        "tha": {"tokens": 200, "corpus_tokens": 50, "epochs": 4.0},
+    }
 
 
 def test_a_fraction_of_an_epoch() -> None:

@@ -10,7 +10,8 @@ from training.models import load
 from training.pretraining import corpus
 from training.pretraining.expand import trainable_parameters
 from training.pretraining.loop import Plan, train
-from training.pretraining.packing import Reader
+from training.pretraining.ranks import Ranks
+from training.pretraining.stream import Stream
 from training.recipe import ContinuePretraining, digest, encode
 
 if TYPE_CHECKING:
@@ -23,8 +24,18 @@ def build(recipe: ContinuePretraining, job: Job) -> None:
 
     parent = job.parent()
     tokenizer = load.load_tokenizer(parent)
-    corpora, rows = corpus.build(recipe.portions, tokenizer, job.hub, job.profile_dir, job.progress, job.corpora)
-    reader = Reader(corpora, recipe.sequence, recipe.seed)
+    corpora, rows = corpus.build(
+        recipe.portions,
+        tokenizer,
+        job.hub,
+        job.profile_dir,
+        job.progress,
+        job.resume / corpus.TOKENS,
+        Ranks.join(job.device, job.sharding),
+        job.device,
+        curated=job.corpora,
+    )
+    reader = Stream(corpora, recipe.sequence, recipe.seed)
     model = load.load_model(parent, dtype="float32")  # on the CPU: `train` puts it, whole or its part, where it learns
     trainable_parameters(model, recipe.train)
     plan = Plan(

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from training.pretraining import resume, sharding
 from training.pretraining.attention import assert_isolated, choose, leakage, packed_loss, use_attention
-from training.pretraining.packing import Reader, Row
+from training.pretraining.packing import Row
 from training.pretraining.ranks import Ranks
 from training.pretraining.schedule import learning_rate
+from training.pretraining.stream import Stream
 from training.progress import Interrupted
 from training.recipe import Optimisation
 
@@ -63,7 +64,7 @@ class _Run:
     resumed_at: list[int] = dataclasses.field(default_factory=list)
 
 
-def train(model: PreTrainedModel, reader: Reader, plan: Plan, job: Job) -> dict[str, Any]:
+def train(model: PreTrainedModel, reader: Stream, plan: Plan, job: Job) -> dict[str, Any]:
     """Train `model` in place and write result/metrics.jsonl; returns facts for build.json.
 
     Parameters with `requires_grad` False are left alone. Raises TrainingError for a loss or gradient that is not a number (before the
@@ -134,6 +135,7 @@ def train(model: PreTrainedModel, reader: Reader, plan: Plan, job: Job) -> dict[
         "first_loss": run.losses[0] if run.losses else None,
         "final_loss": run.losses[-1] if run.losses else None,
         "portions": reader.facts(),
+        "languages": reader.languages(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_parameters": sum(parameter.numel() for parameter in named.values()),
         "resumed_at": run.resumed_at,
@@ -218,7 +220,7 @@ def _adamw(named: dict[str, torch.nn.Parameter], optimisation: Optimisation) -> 
 def _save(
     named: dict[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    reader: Reader,
+    reader: Stream,
     plan: Plan,
     run: _Run,
     job: Job,
@@ -250,7 +252,7 @@ def _save(
 
 
 def _resume(
-    named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, reader: Reader, plan: Plan, job: Job, ranks: Ranks
+    named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, reader: Stream, plan: Plan, job: Job, ranks: Ranks
 ) -> _Run:
     """Take up the newest valid snapshot, the same on every rank; a fresh run where there is none."""
     import torch

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -19,12 +20,13 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from training.pretraining.packing import Corpus, Ids, Offsets
+from training.pretraining.packing import Corpus, Ids, Joined, Offsets
 from training.whole import whole
 
 if TYPE_CHECKING:
@@ -164,21 +166,46 @@ class Writer:
         return header
 
 
-def write(directory: Path, documents: Iterable[Sequence[int] | Ids], *, dtype: str, end: int, **facts: Any) -> Tokens:
-    """Write a corpus of tokenised documents, whole or not at all, and open it. `facts`: name, language, tokenizer, bytes and more of Header."""
+def write(
+    directory: Path,
+    documents: Iterable[Sequence[int] | Ids],
+    *,
+    dtype: str,
+    end: int,
+    counted: Mapping[str, Any] = MappingProxyType({}),
+    **facts: Any,
+) -> Tokens:
+    """Write a corpus of tokenised documents, whole or not at all, and open it. `facts`: name, language, tokenizer, bytes and more of Header.
+
+    `counted`: such facts as are known when the last document has been had, looked at then. Raises TokensError for a full disk.
+    """
     aside = directory.with_name(f".{directory.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     writer = Writer(aside, dtype, end)
     try:
         for ids in documents:
             writer.add(ids)
-        writer.close(**facts)
+        writer.close(**facts, **counted)
         aside.rename(directory)
-    except BaseException:
-        writer.abandon()
-        shutil.rmtree(aside)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # what waits in a buffer does not fit a full disk either
+            writer.abandon()
+        shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise TokensError(
+                f"the disk is full: {directory} is not written; free some space and start again, what is whole is kept"
+            ) from error
         raise
     return Tokens.open(directory)
+
+
+def join(parts: Sequence[Tokens], name: str, language: str, budget: int) -> Corpus:
+    """Several open corpora, in that order, as one portion."""
+    ids_N = parts[0].ids_N if len(parts) == 1 else Joined([part.ids_N for part in parts])
+    firsts = np.cumsum([0, *(part.header.tokens for part in parts)])
+    starts = [part.starts_D1[:-1] + first for part, first in zip(parts, firsts, strict=False)]
+    starts_D1 = parts[0].starts_D1 if len(parts) == 1 else np.concatenate([*starts, firsts[-1:]])
+    return Corpus(name=name, language=language, ids_N=ids_N, starts_D1=starts_D1, budget=budget)
 
 
 def merge(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

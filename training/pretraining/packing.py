@@ -1,17 +1,14 @@
-"""Packed rows: documents of several portions, cut into rows of a fixed length with the lengths of what stands in them.
+"""What rows are packed from and what they are: tokenised portions, rows of a fixed length with the lengths of what stands in them.
 
 Every document is closed by the end-of-document token, which belongs to it. A document that meets the end of a row goes on in a later
-row as a segment of its own, so that each segment attends to itself only and no token is lost or padded. The portion that lags
-furthest behind its share gives the next segment: the mixture of any few rows is close to the recipe's.
-
-The reader draws the order of each epoch from (seed, portion, epoch), so its whole state is four numbers a portion.
+row as a segment of its own, so that each segment attends to itself only and no token is lost or padded. `stream` packs.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +21,24 @@ class PackingError(Exception):
     """Text that cannot fill the rows asked for; the message names the portion."""
 
 
+class Joined:
+    """The ids of several arrays end to end, none of them copied. A slice lies in one of the arrays, as every document does."""
+
+    def __init__(self, parts: Sequence[Ids]) -> None:
+        self.parts = tuple(parts)
+        self._firsts = [0]
+        for part in self.parts:
+            self._firsts.append(self._firsts[-1] + len(part))
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def __getitem__(self, where: slice) -> Ids:
+        index = bisect_right(self._firsts, where.start) - 1
+        first = self._firsts[index]
+        return self.parts[index][where.start - first : where.stop - first]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Corpus:
     """The tokens of one portion, document after document, each with its end-of-document token.
@@ -33,7 +48,7 @@ class Corpus:
 
     name: str
     language: str
-    ids_N: Ids
+    ids_N: Ids | Joined
     starts_D1: Offsets
     budget: int
 
@@ -56,6 +71,11 @@ class Corpus:
         """D."""
         return len(self.starts_D1) - 1
 
+    @property
+    def parts(self) -> tuple[Ids, ...]:
+        """The arrays that the ids stand in: portions that share a source share its array."""
+        return self.ids_N.parts if isinstance(self.ids_N, Joined) else (self.ids_N,)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
@@ -67,103 +87,12 @@ class Row:
 
 @dataclasses.dataclass
 class Place:
-    """Where the reader stands in a portion: tokens taken, epoch, document of that epoch, token of that document."""
+    """Where a stream stands in a portion: tokens taken, epoch, document of that epoch, token of that document."""
 
     taken: int = 0
     epoch: int = 0
     position: int = 0
     offset: int = 0
-
-
-class Reader:
-    """An endless stream of rows of `sequence` tokens. Portions with no budget are not read.
-
-    Raises PackingError where a portion has a budget and no documents, or none has a budget.
-    """
-
-    def __init__(self, portions: Sequence[Corpus], sequence: int, seed: int) -> None:
-        if sequence < 2:
-            raise PackingError(f"rows of {sequence} tokens leave nothing to predict; set the recipe's `sequence` to 2 or more")
-        self.portions = [portion for portion in portions if portion.budget > 0]
-        if not self.portions:
-            raise PackingError("no portion has a token to give; set `tokens` of at least one portion")
-        if empty := [portion.name for portion in self.portions if not portion.documents]:
-            raise PackingError(f"portion {empty[0]} has a budget of tokens and no document; give it sources, or 0 tokens")
-        names = [portion.name for portion in self.portions]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise PackingError(f"two portions are named {twice[0]}; the reader's state needs a name of its own for each")
-        self.sequence, self.seed = sequence, seed
-        self._places = [Place() for _ in self.portions]
-        self._orders: list[tuple[int, npt.NDArray[np.int64]] | None] = [None] * len(self.portions)
-
-    def row(self) -> Row:
-        """The next row."""
-        ids_T = np.empty(self.sequence, dtype=np.int64)
-        lengths: list[int] = []
-        filled = 0
-        while filled < self.sequence:
-            piece = self._next(self.sequence - filled)
-            ids_T[filled : filled + len(piece)] = piece
-            lengths.append(len(piece))
-            filled += len(piece)
-        return Row(ids_T=ids_T, lengths=tuple(lengths))
-
-    def rows(self, count: int) -> list[Row]:
-        """The next `count` rows."""
-        return [self.row() for _ in range(count)]
-
-    def _next(self, space: int) -> Ids:
-        """The next segment, of at most `space` tokens, from the portion that lags furthest behind its share."""
-        chosen = min(range(len(self.portions)), key=lambda index: (self._places[index].taken / self.portions[index].budget, index))
-        portion, place = self.portions[chosen], self._places[chosen]
-        document = self._order(chosen, place.epoch)[place.position]
-        start, end = int(portion.starts_D1[document]) + place.offset, int(portion.starts_D1[document + 1])
-        piece = portion.ids_N[start : min(end, start + space)]
-        place.taken += len(piece)
-        place.offset += len(piece)
-        if start + len(piece) == end:
-            place.offset = 0
-            place.position += 1
-            if place.position == portion.documents:
-                place.position = 0
-                place.epoch += 1
-        return piece
-
-    def _order(self, chosen: int, epoch: int) -> npt.NDArray[np.int64]:
-        held = self._orders[chosen]
-        if held is None or held[0] != epoch:
-            generator = np.random.Generator(np.random.PCG64([self.seed, chosen, epoch]))
-            held = (epoch, generator.permutation(self.portions[chosen].documents))
-            self._orders[chosen] = held
-        return held[1]
-
-    # ------------------------------------------------------------------------------------------------------------- state
-
-    def state(self) -> dict[str, list[int]]:
-        """The reader's whole state as plain JSON: portion -> [taken, epoch, position, offset]."""
-        return {
-            portion.name: [place.taken, place.epoch, place.position, place.offset]
-            for portion, place in zip(self.portions, self._places, strict=True)
-        }
-
-    def restore(self, state: dict[str, list[int]]) -> None:
-        """Take up a state of a reader of the same portions, sequence and seed. Raises PackingError for another's."""
-        if list(state) != [portion.name for portion in self.portions]:
-            raise PackingError(f"the state is of portions {', '.join(state)}, not {', '.join(portion.name for portion in self.portions)}")
-        self._places = [Place(*state[portion.name]) for portion in self.portions]
-
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """What was drawn so far, a portion: tokens, tokens in its documents, epochs over them."""
-        return {
-            portion.name: {
-                "language": portion.language,
-                "tokens": place.taken,
-                "documents": portion.documents,
-                "corpus_tokens": len(portion.ids_N),
-                "epochs": round(place.taken / len(portion.ids_N), 4),
-            }
-            for portion, place in zip(self.portions, self._places, strict=True)
-        }
 
 
 def cu_seqlens(rows: Sequence[Row]) -> npt.NDArray[np.int32]:

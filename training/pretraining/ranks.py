@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import errno
+import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.whole import whole
 
 if TYPE_CHECKING:
     import torch
 
 BUCKET = 64 * 2**20  # bytes of gradients sent in one message
+LOOK_EVERY = 0.2  # seconds between two looks at rank 0's note
+SEEN_WITHIN = 180.0  # seconds; a network's disk may show a new file a minute late
 PATIENCE = datetime.timedelta(hours=2)  # the others wait while rank 0 writes: a snapshot of 20B parameters is 240 GB
 
 
 class RanksError(Exception):
-    """A batch that cannot be dealt out to the processes of this run."""
+    """What the processes of this run cannot do together; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +93,51 @@ class Ranks:
     def from_first(self, value: int, device: str) -> int:
         """Rank 0's value, on every rank."""
         return round(self.sum([float(value) if self.rank == 0 else 0.0], device)[0])
+
+    def by_first(self, work: Callable[[], Any], note: Path, device: str) -> Any:
+        """What `work` gives on rank 0, as plain JSON. The others do not work: they wait for it in the file `note`, however long it takes.
+
+        The note carries a number of this run, so that one left by an earlier run is not taken for it. Raises RanksError where rank 0's
+        work raised, or where its note is not seen.
+        """
+        if self.size == 1:
+            return work()
+        run = self.from_first(secrets.randbits(48), device)
+        if self.rank == 0:
+            _tell(note, {"run": run})
+            told: dict[str, Any] = {"run": run, "failed": True}
+            try:
+                told = {"run": run, "found": work()}
+            finally:
+                _tell(note, told)
+            return told["found"]
+        begun = time.monotonic()
+        while (told := _told(note)).keys() != {"run", "found"} or told["run"] != run:
+            if told.get("run") != run and time.monotonic() - begun > SEEN_WITHIN:
+                raise RanksError(f"rank {self.rank} does not see {note}, which rank 0 wrote; the directory must be shared by all")
+            if told.get("run") == run and "failed" in told:
+                raise RanksError("rank 0 failed, and the others have nothing to go on with; see its error")
+            time.sleep(LOOK_EVERY)
+        return told["found"]
+
+
+ALONE = Ranks()
+
+
+def _tell(note: Path, what: Mapping[str, Any]) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with whole(note) as aside:
+        aside.write_text(json.dumps(what), encoding="utf-8")
+
+
+def _told(note: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):  # replaced while it was read, on a network's disk
+            raise
+        return {}
+    return found
 
 
 def _buckets(gradients: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

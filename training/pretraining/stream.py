@@ -1,7 +1,7 @@
 """One stream of packed rows for any number of workers, over corpora that need not fit memory, with caps on how often each is read.
 
-It packs as `packing.Reader` does: the same portions, sequence and seed give the same rows, and a state of four numbers a portion that both
-understand. What it adds:
+The portion that lags furthest behind its share gives the next segment: the mixture of any few rows is close to the recipe's. The order of
+each epoch is drawn from (seed, portion, epoch), so the whole state is four numbers a portion.
 
 - Worker w of W gets rows w, w + W, ... of the stream. Rows that are another's are planned, not read. All workers have the same state
   after the same number of rows, and a state goes on at the same row with any other W.
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from training.pretraining.packing import Corpus, PackingError, Place, Row
 
-IN_MEMORY = 2**22  # documents whose order is drawn as Reader draws it: 32 MiB a portion
+IN_MEMORY = 2**22  # documents whose order is drawn and held: 32 MiB a portion
 BLOCK = 4096  # documents looked up at once
 ROUNDS = 8
 
@@ -232,3 +232,13 @@ class Stream:
             }
             for part in self._read
         }
+
+    def languages(self) -> dict[str, dict[str, Any]]:
+        """What was drawn so far, a language: tokens, tokens in its documents (those that portions share counted once), epochs over them."""
+        found: dict[str, dict[str, Any]] = {}
+        for language in dict.fromkeys(portion.language for portion in self.portions):
+            of = [part for part in self._read if part.corpus.language == language]
+            there = sum({id(ids): len(ids) for part in of for ids in part.corpus.parts}.values())
+            drawn = sum(part.place.taken for part in of)
+            found[language] = {"tokens": drawn, "corpus_tokens": there, "epochs": round(drawn / there, 4)}
+        return found

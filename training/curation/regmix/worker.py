@@ -23,7 +23,8 @@ import numpy as np
 from training.curation.documents import CurationError
 from training.curation.regmix.mixtures import Counts
 from training.curation.regmix.proxies import PLAN, RUNS, STAGE, TEXT, ProxyCorpora, ProxySettings, variant
-from training.pretraining.packing import Reader, Row
+from training.pretraining.packing import Row
+from training.pretraining.stream import Stream
 from training.recipe import decode
 from training.run import Job, prepare, write_atomically
 
@@ -52,7 +53,7 @@ def bench(settings: ProxySettings, corpora: ProxyCorpora) -> Bench:
     )
     held_out = {}
     for text in corpora.texts:
-        reader = Reader([dataclasses.replace(text.held_out, budget=1)], settings.sequence, settings.seed)
+        reader = Stream([dataclasses.replace(text.held_out, budget=1)], settings.sequence, settings.seed)
         held_out[text.language] = reader.rows(len(text.held_out.ids_N) // settings.sequence)
     return Bench(settings=settings, corpora=corpora, model=model, held_out=held_out)
 
@@ -64,7 +65,7 @@ def one(made: Bench, weights: Mapping[str, float]) -> dict[str, Any]:
     settings, wall, cpu = made.settings, time.perf_counter(), time.process_time()
     budgets = {language: max(1, round(weight * settings.tokens)) if weight else 0 for language, weight in weights.items()}
     portions = [dataclasses.replace(text.train, budget=budgets[text.language]) for text in made.corpora.texts]
-    reader = Reader(portions, settings.sequence, settings.seed)
+    reader = Stream(portions, settings.sequence, settings.seed)
     plan = Plan(steps=settings.steps, batch=settings.batch, optimisation=settings.optimisation, identity="proxy")
     with tempfile.TemporaryDirectory() as scratch:
         job = Job(
