@@ -1,6 +1,7 @@
 """The recipes of the profile `nano`: the paper's four stages at 1.3 million parameters, on the embedded small world.
 
-`base` reads the world itself, as a model made elsewhere had text of its own; the stages after it read the corpus that curation leaves of a crawl of it.
+`base` reads the world itself, as a model made elsewhere had text of its own; the stages after it read what curation leaves of a crawl of it, but
+for English and Chinese.
 
 Shares follow the paper's tables under a temperature, as the smallest language would else be a few hundred tokens: a language of
 share s in Table 4 gets s ** 0.5, in Table 5 s ** 0.25 (normalised). Rates are scaled to the model; their ratio is the paper's idea
@@ -67,6 +68,11 @@ def _world(language: str, seed: int) -> WorldText:
     return WorldText(language=language, documents=DOCUMENTS, seed=seed)
 
 
+def _stage1_text(language: str) -> Source:
+    """As in Table 4: English and Chinese are replayed from corpora that others curated, the rest is what our crawl leaves."""
+    return _world(language, seed=2) if language in BASE else CuratedText(language=language)
+
+
 def _shares(table: dict[str, float], power: float) -> dict[str, float]:
     weights = {language: tokens**power for language, tokens in table.items()}
     return {language: weight / sum(weights.values()) for language, weight in weights.items()}
@@ -96,7 +102,7 @@ def stage1(seed: int = 0) -> ContinuePretraining:
     """Nine languages (Table 4), high rate. The paper's is constant; at a few hundred steps the noise of a constant rate hides what was kept."""
     shares = _shares(TABLE_4, 0.5)
     return ContinuePretraining(
-        portions=tuple(_portion(language, STAGE1_TOKENS * share, CuratedText(language=language)) for language, share in shares.items()),
+        portions=tuple(_portion(language, STAGE1_TOKENS * share, _stage1_text(language)) for language, share in shares.items()),
         optimisation=Optimisation(learning_rate=2e-3, decay="cosine", final_fraction=0.1, warmup_fraction=0.05, epsilon=1e-8),
         sequence=512,
         batch=2,
@@ -107,7 +113,7 @@ def stage1(seed: int = 0) -> ContinuePretraining:
 def stage2(seed: int = 0) -> ContinuePretraining:
     """All languages: 20 % replay of stage 1, English instructions, and Table 5; annealed."""
     replay = tuple(
-        _portion(language, STAGE2_TOKENS * REPLAY * share, CuratedText(language=language), name=f"replay.{language}")
+        _portion(language, STAGE2_TOKENS * REPLAY * share, _stage1_text(language), name=f"replay.{language}")
         for language, share in _shares(TABLE_4, 0.5).items()
     )
     instructions = _portion("eng", STAGE2_TOKENS * INSTRUCTIONS, _world("eng", seed=3), name="instructions.eng")
