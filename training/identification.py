@@ -354,7 +354,7 @@ class LanguageIdentifier:
         self.letters = Identifier(told, least_letters=LEAST_LETTERS)
         isos = self.letters.isos
         self.known = {
-            iso: frozenset(gram for one, text in told if one == iso for gram in _threes(_WORD.findall(text.lower()))) for iso in isos
+            iso: frozenset(_threes({word for one, text in told if one == iso for word in _WORD.findall(text.lower())})) for iso in isos
         }
         nats = dict(zip(self.letters._index, np.rint(self.letters._log * STEPS).astype(np.int64), strict=True))
         seen = {gram: [int(gram in self.known[iso]) for iso in isos] for gram in frozenset[str]().union(*self.known.values())}
@@ -368,7 +368,7 @@ class LanguageIdentifier:
 
     def identify_all(self, texts: Sequence[str]) -> list[Identification]:
         """See the module's `identify`; each as if it were alone."""
-        cleaned = [unicodedata.normalize("NFC", _without_noise(text)) for text in texts]
+        cleaned = [unicodedata.normalize("NFC", " ".join(_without_noise(text).split())) for text in texts]
         counts = script_counts(cleaned)
         letters, most = counts.sum(axis=1).tolist(), counts.max(axis=1, initial=0).tolist()
         found: list[Identification] = []
