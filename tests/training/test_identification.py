@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import identification
-from training.identification import INDONESIAN, MALAY, consistent, identify, identify_many, main, sentences
-from training.languages import LANGUAGES, WordTable, _script_of_letter, same_set
+from training.identification import consistent, identify, identify_many, main, sentences
+from training.languages import _RUN, LANGUAGES, WordTable, _script_of_letter, same_set
 from training.recipe import WorldText
+from training.telling_words import ENDINGS, INDONESIAN, MALAY
 from training.world import text as world
 
 OWN_SCRIPT = [language.iso for language in LANGUAGES if language.script != "Latin"]
@@ -76,7 +77,9 @@ def plainly(text: str) -> tuple[str | None, frozenset[str], str]:
     if ranked[0] != "Latin":
         return (iso := next(one.iso for one in LANGUAGES if one.script == ranked[0])), frozenset({iso}), ""
     letters = trained.letters
-    grams = [letters._index[gram] for gram in letters._grams(cleaned, letters.orders) if gram in letters._index]
+    runs = (f" {word} " for word in _RUN.findall(cleaned.lower()))
+    found = [word[at : at + n] for word in runs for n in (2, 3, 4, 5, 6) for at in range(len(word) - n + 1)]
+    grams = [letters._index[gram] for gram in found if gram in letters._index]
     scores = dict(zip(letters.isos, letters._log[grams].sum(axis=0).tolist(), strict=True))
     best, second = sorted(scores, key=lambda iso: (-scores[iso], iso))[:2]
     words = identification._WORD.findall(cleaned.lower())
@@ -87,8 +90,8 @@ def plainly(text: str) -> tuple[str | None, frozenset[str], str]:
     if best == "eng" and len(words) >= 6 and sum(word in identification.ENGLISH for word in words) * 12 < len(words):
         return None, frozenset(), "foreign"
     if best in identification.PAIR:
-        found = identification._indonesian_or_malay(words)
-        return found.language, found.among, found.why
+        pair = identification._indonesian_or_malay(words)
+        return pair.language, pair.among, pair.why
     if (scores[best] - scores[second]) / len(scripts) < identification.LEAST_MARGIN:
         return None, frozenset({best, second}), "tie"
     return best, frozenset({best}), ""
@@ -201,6 +204,8 @@ def test_indonesian_and_malay_are_told_by_their_words_and_else_left_open() -> No
     assert either.among == {"ind", "zsm"}
     assert consistent("Anak itu makan nasi di rumah bersama ibu dan adik.", "ind", as_set=True) is True
     assert not INDONESIAN & MALAY
+    for tail, iso in ENDINGS.items():
+        assert not [word for word in (MALAY if iso == "ind" else INDONESIAN) if word.endswith(tail)]
 
 
 # Shares of sentences, as printed by `python -m training.identification accuracy`: (corpus, language) -> (right, right as a set) at least.
