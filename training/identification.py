@@ -17,285 +17,29 @@ import functools
 import json
 import re
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from training.languages import LANGUAGES, Identifier, WordTable, most_of, same_set, scripts_of
+from training.grams import SCRIPT_NAMES, Grams, script_counts
+from training.languages import LANGUAGES, Identifier, same_set
+from training.telling_words import ENDINGS, ENGLISH, INDONESIAN, MALAY
 
 LEAST_LETTERS = 12  # of a text in Latin letters; fewer say too little
 LEAST_MARGIN = 0.03  # nats a letter between the two likeliest languages
 LEAST_KNOWN = {"": 0.50, "vie": 0.30}  # share of a text's three-letter n-grams that the language's embedded text has seen; less is foreign
-ENGLISH = frozenset(
-    [
-        "the",
-        "of",
-        "and",
-        "to",
-        "is",
-        "that",
-        "was",
-        "for",
-        "are",
-        "with",
-        "his",
-        "they",
-        "this",
-        "have",
-        "from",
-        "had",
-        "not",
-        "but",
-        "what",
-        "were",
-        "when",
-        "your",
-        "can",
-        "said",
-        "there",
-        "which",
-        "she",
-        "how",
-        "their",
-        "will",
-        "if",
-        "you",
-        "we",
-        "it",
-        "be",
-        "has",
-        "been",
-        "would",
-        "who",
-        "its",
-        "about",
-        "into",
-        "than",
-        "them",
-        "these",
-        "those",
-        "could",
-        "should",
-        "our",
-        "my",
-    ]
-)  # one in ENGLISH_EVERY words at least: many European languages look English by their letters
-ENGLISH_EVERY = 12
+ENGLISH_EVERY = 12  # words; one in so many is one of ENGLISH at least: many European languages look English by their letters
 PAIR = ("ind", "zsm")
 DOCUMENTS = 400  # of the embedded text, a language
+STEPS = 2.0**24  # of a nat: whole numbers, whose sums are the same in any order
+TOGETHER = 512  # texts that are identified at once
 
-# Words and endings that one of the two has and the other writes otherwise. Written down by us; no native speaker has reviewed them.
-INDONESIAN = frozenset(
-    [
-        "agustus",
-        "akun",
-        "aktivitas",
-        "apapun",
-        "asuransi",
-        "bahwa",
-        "bandara",
-        "banget",
-        "beda",
-        "berbeda",
-        "berbicara",
-        "berlibur",
-        "bibi",
-        "biaya",
-        "bisa",
-        "butuh",
-        "bus",
-        "coba",
-        "desember",
-        "dibutuhkan",
-        "dikarenakan",
-        "dokter",
-        "dong",
-        "ekspor",
-        "enggak",
-        "fasilitas",
-        "film",
-        "gratis",
-        "impor",
-        "inggris",
-        "istri",
-        "jaringan",
-        "jendela",
-        "juli",
-        "jumat",
-        "kalian",
-        "kamis",
-        "kantor",
-        "kapan",
-        "karena",
-        "kebutuhan",
-        "kemarin",
-        "kesehatan",
-        "khawatir",
-        "kode",
-        "kota",
-        "kualitas",
-        "laboratorium",
-        "layanan",
-        "liburan",
-        "listrik",
-        "mahasiswa",
-        "manapun",
-        "maret",
-        "mau",
-        "membutuhkan",
-        "mencoba",
-        "merek",
-        "metode",
-        "miliar",
-        "mobil",
-        "modern",
-        "musik",
-        "nggak",
-        "nomor",
-        "nyaman",
-        "obyek",
-        "ongkos",
-        "pabrik",
-        "paman",
-        "paspor",
-        "pelayanan",
-        "pemerintah",
-        "perbedaan",
-        "perkawinan",
-        "pernikahan",
-        "persen",
-        "perusahaan",
-        "pesawat",
-        "polisi",
-        "prancis",
-        "proyek",
-        "putra",
-        "resmi",
-        "sehat",
-        "sekretaris",
-        "senin",
-        "sepeda",
-        "siapapun",
-        "situs",
-        "stasiun",
-        "subyek",
-        "taksi",
-        "tanggal",
-        "tapi",
-        "telepon",
-        "televisi",
-        "ternyata",
-        "tetangga",
-        "toko",
-        "truk",
-        "uang",
-        "universitas",
-        "yaitu",
-    ]
-)
-MALAY = frozenset(
-    [
-        "ahad",
-        "akaun",
-        "aktiviti",
-        "awak",
-        "bahawa",
-        "bandar",
-        "bas",
-        "basikal",
-        "bercakap",
-        "bercuti",
-        "berbeza",
-        "beza",
-        "bilion",
-        "bilik",
-        "budak",
-        "cakap",
-        "cikgu",
-        "cuba",
-        "cukai",
-        "cuti",
-        "disember",
-        "doktor",
-        "eksport",
-        "elektrik",
-        "filem",
-        "hendaklah",
-        "hospital",
-        "iaitu",
-        "ialah",
-        "imigresen",
-        "inggeris",
-        "insurans",
-        "isnin",
-        "isteri",
-        "jenama",
-        "jiran",
-        "julai",
-        "jumaat",
-        "kaedah",
-        "kahwin",
-        "kasut",
-        "kedai",
-        "kerana",
-        "kesihatan",
-        "khamis",
-        "kilang",
-        "kod",
-        "kualiti",
-        "lesen",
-        "mac",
-        "mahu",
-        "mahupun",
-        "makcik",
-        "makmal",
-        "mana-mana",
-        "mencuba",
-        "moden",
-        "muzik",
-        "nombor",
-        "ogos",
-        "pakcik",
-        "pasport",
-        "pejabat",
-        "penuntut",
-        "peperiksaan",
-        "perancis",
-        "peratus",
-        "perbezaan",
-        "percuma",
-        "percutian",
-        "perkahwinan",
-        "perkhidmatan",
-        "polis",
-        "projek",
-        "putera",
-        "rangkaian",
-        "rasmi",
-        "sebarang",
-        "selesa",
-        "seronok",
-        "sesiapa",
-        "setiausaha",
-        "sihat",
-        "stesen",
-        "syarikat",
-        "tandas",
-        "tarikh",
-        "teksi",
-        "telefon",
-        "televisyen",
-        "tingkap",
-        "tuala",
-        "universiti",
-        "wang",
-        "warganegara",
-    ]
-)
-ENDINGS = {"itas": "ind", "iti": "zsm", "syen": "zsm"}  # of words of six letters or more
+_MARKED, _TAILS = INDONESIAN | MALAY, tuple(ENDINGS)
+_READ = frozenset({"eng", *PAIR})  # of these whole words count
 
 _CODE, _ADDRESS, _TAG = r"```.*?(?:```|\Z)|`[^`\n]*`", r"https?://\S+|www\.\S+", r"[@#]\w+|\d+"
 _NOISE = re.compile(rf"{_CODE}|{_ADDRESS}|\S+@\S+\.\w+|{_TAG}", re.DOTALL)
@@ -325,8 +69,8 @@ def identify(text: str) -> Identification:
 
 def identify_many(texts: Iterable[str]) -> list[Identification]:
     """Identify each text, in order."""
-    trained = _trained()
-    return [trained.identify(text) for text in texts]
+    trained, waiting = _trained(), iter(texts)
+    return [one for some in iter(lambda: list(islice(waiting, TOGETHER)), []) for one in trained.identify_all(some)]
 
 
 def consistent(text: str, language: str, *, as_set: bool = False) -> bool | None:
@@ -346,52 +90,70 @@ class LanguageIdentifier:
         """Train on (iso, text) pairs. Raises LanguageError where text of fewer than two languages is given."""
         told = list(labelled)
         self.letters = Identifier(told, least_letters=LEAST_LETTERS)
+        isos = self.letters.isos
         self.known = {
-            iso: frozenset(gram for one, text in told if one == iso for gram in _threes(_WORD.findall(text.lower())))
-            for iso in self.letters.isos
+            iso: frozenset(_threes({word for one, text in told if one == iso for word in _WORD.findall(text.lower())})) for iso in isos
         }
-        threes = sorted(frozenset[str]().union(*self.known.values()))
-        self._threes = {gram: number for number, gram in enumerate(threes)}
-        self._seen = np.array([[gram in self.known[iso] for iso in self.letters.isos] for gram in threes], dtype=np.float64)
-        self._words = WordTable(self._of_word, len(self.letters.isos) + 2)
+        nats = dict(zip(self.letters._index, np.rint(self.letters._log * STEPS).astype(np.int64), strict=True))
+        seen = {gram: [int(gram in self.known[iso]) for iso in isos] for gram in frozenset[str]().union(*self.known.values())}
+        self._grams = Grams([*nats, *seen])
+        self._least = np.array([LEAST_KNOWN.get(iso, LEAST_KNOWN[""]) for iso in isos])
+        self._nats, self._seen = self._grams.values(nats, len(isos)), self._grams.values(seen, len(isos))
 
     def identify(self, text: str) -> Identification:
         """See the module's `identify`."""
-        cleaned = " ".join(_without_noise(text).split())
-        counted = scripts_of(cleaned)
-        script, share = most_of(counted)
-        letters = counted.total()
-        if letters < (LEAST_LETTERS if script == "Latin" else 2):
-            return _abstained("short")
-        if share <= 0.5 or script == "other":
-            return _abstained("foreign")
-        if script != "Latin":
-            (language,) = (one.iso for one in LANGUAGES if one.script == script)
-            return Identification(language=language, among=frozenset({language}), margin=float("inf"), by="script")
-        scores = self.letters.scores(cleaned)
-        ranked = sorted(scores, key=lambda language: (-scores[language], language))
-        best, words = ranked[0], _WORD.findall(cleaned.lower())
-        if self._foreign(best, words):
-            return _abstained("foreign")
-        if best in PAIR:
-            return _indonesian_or_malay(words)
-        margin = (scores[best] - scores[ranked[1]]) / letters
-        if margin < LEAST_MARGIN:
-            return dataclasses.replace(_abstained("tie"), among=frozenset(ranked[:2]), margin=margin)
-        return Identification(language=best, among=frozenset({best}), margin=margin, by="letters")
+        return self.identify_all([text])[0]
 
-    def _of_word(self, word: str) -> np.ndarray:
-        """How many three-letter n-grams of the word each language has seen; how many it has; whether it is one of ENGLISH."""
-        threes, index = _threes([word]), self._threes
-        seen = self._seen[[index[gram] for gram in threes if gram in index]].sum(axis=0)
-        return np.append(seen, (len(threes), word in ENGLISH))
+    def identify_all(self, texts: Sequence[str]) -> list[Identification]:
+        """See the module's `identify`; each as if it were alone."""
+        cleaned = [unicodedata.normalize("NFC", " ".join(_without_noise(text).split())) for text in texts]
+        counts = script_counts(cleaned)
+        letters, most = counts.sum(axis=1).tolist(), counts.max(axis=1, initial=0).tolist()
+        found: list[Identification] = []
+        latin: list[int] = []
+        for number, script in enumerate(counts.argmax(axis=1).tolist()):
+            if letters[number] < (LEAST_LETTERS if script == _LATIN else 2):
+                found.append(_SHORT)
+            elif 2 * most[number] <= letters[number] or script == _OTHER:
+                found.append(_FOREIGN)
+            elif script == _LATIN:
+                found.append(_FOREIGN)
+                latin.append(number)
+            else:
+                found.append(_BY_SCRIPT[script])
+        if latin:
+            lowered = [cleaned[number].lower() for number in latin]
+            for number, one in zip(latin, self._by_letters(lowered, [letters[number] for number in latin]), strict=True):
+                found[number] = one
+        return found
 
-    def _foreign(self, language: str, words: Sequence[str]) -> bool:
-        *known, threes, english = self._words.total(words).tolist()
-        least = LEAST_KNOWN.get(language, LEAST_KNOWN[""])
-        if known[self.letters.isos.index(language)] < least * threes:
-            return True
-        return language == "eng" and len(words) >= ENGLISH_EVERY // 2 and english * ENGLISH_EVERY < len(words)
+    def _by_letters(self, texts: Sequence[str], letters: Sequence[int]) -> Iterator[Identification]:
+        """The languages of lower-case texts in Latin letters, of which each has so many."""
+        isos = self.letters.isos
+        scores, seen, threes = self._grams.sums(texts, self._nats, self._seen, 3)
+        each = np.arange(len(texts))
+        best = scores.argmax(axis=1)
+        first = scores[each, best]
+        scores[each, best] = np.iinfo(np.int64).min
+        second = scores.argmax(axis=1)
+        margins = (first - scores[each, second]) / (np.array(letters) * STEPS)
+        strange = seen[each, best] < self._least[best] * threes[:, 0]
+        columns = (best.tolist(), second.tolist(), margins.tolist(), strange.tolist())
+        for text, one, other, margin, foreign in zip(texts, *columns, strict=True):
+            language = isos[one]
+            words = _WORD.findall(text) if language in _READ else ()
+            if foreign or (language == "eng" and _hardly_english(words)):
+                yield _FOREIGN
+            elif language in PAIR:
+                yield _indonesian_or_malay(words)
+            elif margin < LEAST_MARGIN:
+                yield Identification(language=None, among=frozenset({language, isos[other]}), margin=margin, by="abstained", why="tie")
+            else:
+                yield Identification(language=language, among=_ONLY[language], margin=margin, by="letters")
+
+
+def _hardly_english(words: Sequence[str]) -> bool:
+    return len(words) >= ENGLISH_EVERY // 2 and sum(map(ENGLISH.__contains__, words)) * ENGLISH_EVERY < len(words)
 
 
 def _without_noise(text: str) -> str:
@@ -405,19 +167,31 @@ def _abstained(why: str) -> Identification:
     return Identification(language=None, margin=0.0, by="abstained", why=why)
 
 
+_SHORT, _FOREIGN, _EITHER = _abstained("short"), _abstained("foreign"), dataclasses.replace(_abstained("tie"), among=frozenset(PAIR))
+_ONLY = {one.iso: frozenset({one.iso}) for one in LANGUAGES}
+_LATIN, _OTHER = SCRIPT_NAMES.index("Latin"), SCRIPT_NAMES.index("other")
+_BY_SCRIPT = {
+    SCRIPT_NAMES.index(one.script): Identification(language=one.iso, among=_ONLY[one.iso], margin=float("inf"), by="script")
+    for one in LANGUAGES
+    if one.script != "Latin"
+}
+
+
 def _indonesian_or_malay(words: Sequence[str]) -> Identification:
     """Decided by the words and endings in which the two differ; where none occurs or they balance, it may be either."""
-    found = Counter(language for word in words if (language := _marked(word)))
-    (first, more), (_, less) = sorted(((language, found[language]) for language in PAIR), key=lambda item: -item[1])
-    if more == less:
-        return dataclasses.replace(_abstained("tie"), among=frozenset(PAIR))
-    return Identification(language=first, among=frozenset({first}), margin=(more - less) / len(words), by="words")
+    found = [_marked(word) for word in words if word in _MARKED or (len(word) >= 6 and word.endswith(_TAILS))]
+    surplus = 2 * found.count(PAIR[0]) - len(found)
+    if not surplus:
+        return _EITHER
+    language = PAIR[surplus < 0]
+    return Identification(language=language, among=_ONLY[language], margin=abs(surplus) / len(words), by="words")
 
 
 def _marked(word: str) -> str:
+    """Which of the two a word of either speaks for."""
     if len(word) >= 6 and (language := next((language for tail, language in ENDINGS.items() if word.endswith(tail)), "")):
         return language
-    return "ind" if word in INDONESIAN else "zsm" if word in MALAY else ""
+    return "ind" if word in INDONESIAN else "zsm"
 
 
 def _threes(words: Iterable[str]) -> list[str]:

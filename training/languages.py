@@ -171,6 +171,11 @@ _RUN = re.compile(r"[^\W\d_]+(?:['’‑-][^\W\d_]+)*")
 _ONE_LANGUAGE = {script: [x.iso for x in LANGUAGES if x.script == script] for script in SCRIPTS}
 
 
+def _runs(text: str) -> list[str]:
+    """The words of a text as the n-grams are of, lower-case."""
+    return _RUN.findall(unicodedata.normalize("NFC", text).lower())
+
+
 class WordTable:
     """Adds up what is known of each word of a text; `of_word` is asked once for a word, while REMEMBERED words are kept."""
 
@@ -215,10 +220,15 @@ class Identifier:
         Latin texts of fewer than `least_letters` letters are abstained on (others of fewer than two). Raises LanguageError for an
         unknown iso, or where text of fewer than two languages is left.
         """
-        counts: dict[str, Counter[str]] = {}
+        words: dict[str, Counter[str]] = {}
         for iso, text in labelled:
             if by_code(iso).script == "Latin":
-                counts.setdefault(iso, Counter()).update(self._grams(text, orders))
+                words.setdefault(iso, Counter()).update(_runs(text))
+        counts = {iso: Counter[str]() for iso in words}
+        for iso, own in words.items():
+            for word, times in own.items():  # each word's n-grams once: text repeats most of its words
+                for gram in self._grams(word, orders):
+                    counts[iso][gram] += times
         if len(counts) < 2:
             raise LanguageError("an identifier needs labelled text in two or more of the languages in Latin letters")
         self.orders, self.least_letters = orders, least_letters
@@ -238,19 +248,17 @@ class Identifier:
         self._words = WordTable(self._of_word, len(self.isos))
 
     @staticmethod
-    def _grams(text: str, orders: tuple[int, ...]) -> list[str]:
-        words = [f" {word} " for word in _RUN.findall(unicodedata.normalize("NFC", text).lower())]
-        return [word[i : i + n] for word in words for n in orders for i in range(len(word) - n + 1)]
+    def _grams(word: str, orders: tuple[int, ...]) -> list[str]:
+        marked = f" {word} "
+        return [marked[i : i + n] for n in orders for i in range(len(marked) - n + 1)]
 
     def _of_word(self, word: str) -> np.ndarray:
-        marked, index = f" {word} ", self._index
-        grams = (marked[i : i + n] for n in self.orders for i in range(len(marked) - n + 1))
-        return self._log[[index[gram] for gram in grams if gram in index]].sum(axis=0)
+        index = self._index
+        return self._log[[index[gram] for gram in self._grams(word, self.orders) if gram in index]].sum(axis=0)
 
     def scores(self, text: str) -> dict[str, float]:
         """Log-likelihood (nats, summed over known n-grams of all orders) of `text` in each Latin language that was trained on."""
-        words = _RUN.findall(unicodedata.normalize("NFC", text).lower())
-        return dict(zip(self.isos, self._words.total(words).tolist(), strict=True))
+        return dict(zip(self.isos, self._words.total(_runs(text)).tolist(), strict=True))
 
     def identify(self, text: str) -> Identified:
         """The language of `text`; none where it is too short, in no known script, or equally likely in two languages."""

@@ -1,7 +1,7 @@
-"""Curation: near-deduplication beside datatrove and text-dedup, language identification beside fastText, every layer, the chain, its memory.
+"""Curation: near-deduplication beside datatrove and text-dedup, every layer, the chain, its memory.
 
-SEATRIALS_SPEED_DOCUMENTS=200000 SEATRIALS_SPEED_DATATROVE=PYTHON SEATRIALS_SPEED_TEXT_DEDUP=PYTHON SEATRIALS_LID176=lid.176.ftz \
-    SEATRIALS_HUB=DIR pytest benchmarks/speed/test_curation.py -s
+SEATRIALS_SPEED_DOCUMENTS=200000 SEATRIALS_SPEED_DATATROVE=PYTHON SEATRIALS_SPEED_TEXT_DEDUP=PYTHON \
+    pytest benchmarks/speed/test_curation.py -s
 
 Each test prints rows of the README's tables. Work is a command, measured with all its processes (`processes.py`): CPU seconds and peak memory. The corpus
 (`curation_corpus.py`) is generated under SEATRIALS_SPEED_DIRECTORY, once a size; a quarter of it gives the growth with size, as the exponent
@@ -16,7 +16,6 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -209,40 +208,3 @@ def test_memory_of_the_chain_at_three_times_the_input(output: Path) -> None:
         limit = f"{LIMIT_MB} MB" if found.result["limited"] else f"{LIMIT_MB} MB asked, none set" if LIMIT_MB else "none"
         print(f"\n| memory of the chain | {documents} | {made.bytes / 1e6:.0f} | {limit} | {found.peak_mb:.0f} | {found.seconds:.0f} |")
         assert found.result["documents"] == documents
-
-
-def labelled(hub: Path, most: int) -> list[tuple[str, str]]:
-    """(language, sentence) from the mirror, at most so many of a corpus and language."""
-    from training.identification import CORPORA, sentences
-    from training.languages import LANGUAGES
-
-    return [(one.iso, text) for corpus in CORPORA for one in LANGUAGES for text in sentences(hub, corpus, one.iso)[:most]]
-
-
-def test_language_identification() -> None:
-    """Row: sentences, sentences/s/core of ours and fastText's lid.176, share right (strictly; taking a neighbour's language for right), abstained."""
-    from training.identification import CORPORA, identify, identify_many
-    from training.languages import LANGUAGES, same_set
-
-    hub = Path(os.environ.get("SEATRIALS_HUB") or ROOT.parent / "shared" / "data" / "hub")
-    if not (hub / CORPORA["udhr"]).is_dir():
-        pytest.skip(f"no {CORPORA['udhr']} in the mirror: name it in SEATRIALS_HUB")
-    asked = labelled(hub, 500)
-    texts = [text for _, text in asked]
-    identify(texts[0])  # trains it, once a process
-    works: dict[str, Any] = {"ours": lambda: [one.language for one in identify_many(texts)]}
-    path = os.environ.get("SEATRIALS_LID176")
-    if path:
-        import fasttext
-
-        model = fasttext.load_model(path)
-        codes = {f"__label__{language.lid176}": language.iso for language in LANGUAGES}
-        lines = [text.replace("\n", " ") for text in texts]
-        works["theirs"] = lambda: [codes.get(labels[0], "") for labels, _ in (model.predict(line) for line in lines)]
-    found = side_by_side(works, max(3, ROUNDS))
-    for name, each in found.items():
-        strict = sum(answer == iso for (iso, _), answer in zip(asked, each.result, strict=True)) / len(asked)
-        near = sum(bool(answer) and same_set(iso, answer) for (iso, _), answer in zip(asked, each.result, strict=True)) / len(asked)
-        none = sum(answer is None for answer in each.result) / len(asked)
-        called = "training.identification" if name == "ours" else Path(str(path)).name
-        print(f"\n| {called} | {len(asked)} | {len(asked) / each.seconds:,.0f} | {strict:.3f} | {near:.3f} | {none:.3f} |")

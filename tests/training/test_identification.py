@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import identification
-from training.identification import INDONESIAN, MALAY, consistent, identify, identify_many, main, sentences
-from training.languages import LANGUAGES, WordTable, _script_of_letter, same_set
+from training.identification import consistent, identify, identify_many, main, sentences
+from training.languages import _RUN, LANGUAGES, WordTable, _script_of_letter, same_set
 from training.recipe import WorldText
+from training.telling_words import ENDINGS, INDONESIAN, MALAY
 from training.world import text as world
 
 OWN_SCRIPT = [language.iso for language in LANGUAGES if language.script != "Latin"]
@@ -66,8 +67,8 @@ def test_any_text_has_an_answer_that_holds_together(text: str) -> None:
 def plainly(text: str) -> tuple[str | None, frozenset[str], str]:
     """Language, among and why, computed letter by letter and n-gram by n-gram: nothing remembered of a word, no text excepted from a rule."""
     trained = identification._trained()
-    cleaned = " ".join(identification._NOISE.sub(" ", text).split())
-    scripts = [script for letter in unicodedata.normalize("NFC", cleaned) if (script := _script_of_letter(letter))]
+    cleaned = unicodedata.normalize("NFC", " ".join(identification._NOISE.sub(" ", text).split()))
+    scripts = [script for letter in cleaned if (script := _script_of_letter(letter))]
     ranked = sorted(set(scripts), key=lambda script: (-scripts.count(script), script))
     if len(scripts) < (identification.LEAST_LETTERS if ranked[:1] == ["Latin"] else 2):
         return None, frozenset(), "short"
@@ -76,7 +77,9 @@ def plainly(text: str) -> tuple[str | None, frozenset[str], str]:
     if ranked[0] != "Latin":
         return (iso := next(one.iso for one in LANGUAGES if one.script == ranked[0])), frozenset({iso}), ""
     letters = trained.letters
-    grams = [letters._index[gram] for gram in letters._grams(cleaned, letters.orders) if gram in letters._index]
+    runs = (f" {word} " for word in _RUN.findall(cleaned.lower()))
+    found = [word[at : at + n] for word in runs for n in (2, 3, 4, 5, 6) for at in range(len(word) - n + 1)]
+    grams = [letters._index[gram] for gram in found if gram in letters._index]
     scores = dict(zip(letters.isos, letters._log[grams].sum(axis=0).tolist(), strict=True))
     best, second = sorted(scores, key=lambda iso: (-scores[iso], iso))[:2]
     words = identification._WORD.findall(cleaned.lower())
@@ -87,8 +90,8 @@ def plainly(text: str) -> tuple[str | None, frozenset[str], str]:
     if best == "eng" and len(words) >= 6 and sum(word in identification.ENGLISH for word in words) * 12 < len(words):
         return None, frozenset(), "foreign"
     if best in identification.PAIR:
-        found = identification._indonesian_or_malay(words)
-        return found.language, found.among, found.why
+        pair = identification._indonesian_or_malay(words)
+        return pair.language, pair.among, pair.why
     if (scores[best] - scores[second]) / len(scripts) < identification.LEAST_MARGIN:
         return None, frozenset({best, second}), "tie"
     return best, frozenset({best}), ""
@@ -109,6 +112,57 @@ def test_nor_on_real_sentences_with_and_without_noise(hub: Path) -> None:
     assert len(texts) > 500
     assert decisions(texts) == [plainly(text) for text in texts]
     assert decisions(texts[::-1]) == [plainly(text) for text in texts[::-1]], "what was asked before does not count"
+
+
+def test_nor_on_generated_text_of_every_language_in_any_length() -> None:
+    texts = [text[:length] for one in LANGUAGES for text in told(one.iso, 3) for length in (10, 25, 60, 150, 1000)]
+    texts += [unicodedata.normalize("NFD", text) for text in told("vie", 3)] + [
+        f"{one} {other}" for one in told("eng", 2) for other in told("tha", 2)
+    ]
+    texts += FOREIGN
+    found = decisions(texts)
+    assert found == [plainly(text) for text in texts]
+    assert len({language for language, _, _ in found}) == 16
+    assert {why for _, _, why in found} == {"", "short", "foreign", "tie"}
+
+
+WORDS = ["the", "rumah", "universiti", "kerana", "karena", "ang", "mga", "dagiti", "imah", "không", "ตลาด", "市场", "рынок"]
+ODD = ["12", "@a.b", "'", "-", "\n", "\ud800", "\x00", "e\u0301"]
+some_texts = st.one_of(st.text(max_size=40), st.lists(st.sampled_from(WORDS + ODD), max_size=25).map(" ".join))
+
+
+@given(st.lists(some_texts, max_size=12), st.integers(1, 5))
+def test_a_text_is_in_the_same_language_whatever_stands_beside_it(texts: list[str], at_once: int) -> None:
+    alone = [identify(text) for text in texts]
+    assert identify_many(texts) == alone
+    assert identify_many(reversed(texts)) == alone[::-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identification, "TOGETHER", at_once)
+        assert identify_many(iter(texts)) == alone
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n\n", "\x00" * 50, "\ud800", "\udfff" * 40, "1234567890 " * 9, "๑๒๓๔๕ ๖๗๘", "'-’-'" * 9, "\u0301" * 30]
+)
+def test_text_without_letters_is_short(text: str) -> None:
+    assert identify(text) == identify_many([text, "x", text])[2]
+    assert identify(text).why == "short"
+
+
+def test_odd_characters_among_letters_do_not_count() -> None:
+    text = told("ceb", 1)[0]
+    for odd in ("\ud800", "\x00", "\x00\x00 \udc80"):
+        assert identify(text.replace(" ", f" {odd} ")) == identify(text)
+
+
+def test_one_huge_line_is_in_the_language_of_its_sentences() -> None:
+    for iso in ("ilo", "eng", "khm"):
+        text = told(iso, 1)[0]
+        few, many = identify(text), identify(f"{text} " * (300_000 // len(text)))
+        assert many.language == few.language == iso
+        assert many.margin == pytest.approx(few.margin)
+    assert identify("a" * 300_000).language is None
+    assert identify("กข" * 200_000).language == "tha"
 
 
 def test_a_table_of_words_that_is_full_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +204,8 @@ def test_indonesian_and_malay_are_told_by_their_words_and_else_left_open() -> No
     assert either.among == {"ind", "zsm"}
     assert consistent("Anak itu makan nasi di rumah bersama ibu dan adik.", "ind", as_set=True) is True
     assert not INDONESIAN & MALAY
+    for tail, iso in ENDINGS.items():
+        assert not [word for word in (MALAY if iso == "ind" else INDONESIAN) if word.endswith(tail)]
 
 
 # Shares of sentences, as printed by `python -m training.identification accuracy`: (corpus, language) -> (right, right as a set) at least.
