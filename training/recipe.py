@@ -186,7 +186,8 @@ class CurateCorpus:
     """The stage `curation` (paper 3): a crawl through a chain of layers.
 
     `crawl` is CrawlFiles or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. `held_out` is text
-    that the corpus must not hold: its windows are what the layer `decontaminate`, where the chain has it, looks for.
+    that the corpus must not hold: its windows are what the layer `decontaminate`, where the chain has it, looks for. `positives` and `negatives` are
+    what the layer `quality`, where the chain has it, learns from: sources, or another CurateCorpus of an embedded crawl, the corpus of which they are.
     """
 
     builder: ClassVar[str] = "training.curation.stage:build"
@@ -194,6 +195,8 @@ class CurateCorpus:
     crawl: Any
     chain: Any
     held_out: tuple[Source, ...] = ()
+    positives: Any = ()
+    negatives: Any = ()
     reads: tuple[Source, ...] = ()  # the world's text that an embedded crawl is made of, for the fingerprint
 
 
