@@ -187,7 +187,8 @@ class CurateCorpus:
 
     `crawl` is CrawlFiles or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. `held_out` is text
     that the corpus must not hold: its windows are what the layer `decontaminate`, where the chain has it, looks for. `positives` and `negatives` are
-    what the layer `quality`, where the chain has it, learns from: sources, or another CurateCorpus of an embedded crawl, the corpus of which they are.
+    what the layer `quality`, where the chain has it, learns from: sources, or another CurateCorpus of an embedded
+    crawl, of whose crawl and chain they come.
     """
 
     builder: ClassVar[str] = "training.curation.stage:build"

@@ -81,6 +81,7 @@ profile = Profile(
                 "curation.drops.macro",
                 "curation.finds_rules.macro",
                 "curation.finds_language.macro",
+                "curation.finds_quality.macro",
                 "curation.finds_near.macro",
                 "curation.finds_decontaminate.macro",
                 "curation.least_rules.macro",
