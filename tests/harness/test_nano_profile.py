@@ -11,6 +11,7 @@ from harness.gates import Gate, load_gates
 from harness.profiles import Profile
 from harness.rules import suite_metrics
 from training.pretraining.sources import sources_of
+from training.recipe import CurateCorpus
 from training.world.crawl_truth import KINDS
 
 
@@ -57,6 +58,7 @@ def test_a_defect_is_one_decision_off_the_honest_recipe(nano: Profile) -> None:
 
 def test_what_the_quality_classifier_learns_from_is_read_by_nothing_else(nano: Profile) -> None:
     curation = nano.stages["curation"].recipe
+    assert isinstance(curation, CurateCorpus)
     examples, negatives = set(curation.positives), curation.negatives
     assert {source.language for source in examples} == set(nano.languages) == set(negatives.crawl.languages)
     others = [(entry.recipe, name) for name, entry in nano.stages.items() if name != "curation"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -156,6 +155,6 @@ def test_nanos_mixtures_give_every_language_something_to_learn_from() -> None:
     before, now = ((sample(nano.PRIOR, 96, one).weights_ND * tokens > 200).mean(0) for one in (Sampling(), nano.SAMPLING))
     assert before[languages.index("khm")] < 0.1
     assert now.min() > 0.5
-    searched = simulate(nano.PRIOR, 2_000, dataclasses.replace(nano.SAMPLING, bounds=Bounds()))
+    searched = simulate(nano.PRIOR, 2_000, nano.SAMPLING)
     ran = sample(nano.PRIOR, 96, nano.SAMPLING).weights_ND
-    assert (np.quantile(searched, 0.99, axis=0) <= ran.max(0)).all()  # a search asks about what runs have seen
+    assert (np.quantile(searched, 0.95, axis=0) <= ran.max(0)).all()  # a search asks about what runs have seen
