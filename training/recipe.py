@@ -194,13 +194,17 @@ class CurateCorpus:
     """The stage `curation` (paper 3): a crawl through a chain of layers.
 
     `crawl` is CrawlFiles or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. Its layer
-    `decontaminate`, where it has one, looks for what the profile's suites ask about, which the pipeline hands over.
+    `decontaminate`, where it has one, looks for what the profile's suites ask about, which the pipeline hands over. `positives` and `negatives`
+    are what the layer `quality`, where the chain has it, learns from: sources, or another CurateCorpus of an embedded crawl, of whose crawl and
+    chain they come.
     """
 
     builder: ClassVar[str] = "training.curation.stage:build"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     crawl: Any
     chain: Any
+    positives: Any = ()
+    negatives: Any = ()
     reads: tuple[Source, ...] = ()  # the world's text that an embedded crawl is made of, for the fingerprint
 
 

@@ -45,7 +45,10 @@ SUITES = {
     "curation": SuiteSpec(
         suite="curation",
         languages=nano.LANGUAGES,
-        options={"layers": ["url", "lines", "rules", "language", "perplexity", "near", "exact", "decontaminate", "pii"]},
+        options={
+            "layers": ["url", "lines", "rules", "language", "perplexity", "quality", "near", "exact", "decontaminate", "pii"],
+            "auc": True,
+        },
         stages=("curation",),
     ),
 }
@@ -78,6 +81,7 @@ profile = Profile(
                 "curation.drops.macro",
                 "curation.finds_rules.macro",
                 "curation.finds_language.macro",
+                "curation.finds_quality.macro",
                 "curation.finds_near.macro",
                 "curation.finds_decontaminate.macro",
                 "curation.least_rules.macro",
@@ -108,6 +112,9 @@ profile = Profile(
                 "curation.keeps.macro",
                 "curation.most_near.macro",
             ),
+        ),
+        "curation@junk_for_good": Variant(
+            stage="curation", recipe=nano.junk_for_good(_curation), expect_red=("curation.tells_quality.macro",)
         ),
         "curation@cut": Variant(stage="curation", recipe=nano.cut_short(_curation), expect_red=("curation.keeps_text.macro",)),
         "base@rate0": Variant(

@@ -8,10 +8,16 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.suites.curation import LAYERS, build, measures
 from benchmarks.suites.curation.corpus import Kept
+from benchmarks.suites.curation.quality import hands
+from harness.rows import Rows
+from harness.statistics import estimate
 from harness.suites import SuiteContext, SuiteError, SuiteSpec, load
 from training.curation import documents
 from training.curation.documents import Document
@@ -308,14 +314,84 @@ def test_a_crawl_without_a_language_is_refused(truths: list[Truth], tmp_path: Pa
         list(build("curation", ("eng", "lao")).samples(SuiteContext(hub=None, profile_dir=".", artifact=path)))
 
 
-def test_the_classifiers_area_is_read_where_it_is_recorded(truths: list[Truth], tmp_path: Path) -> None:
+# -------------------------------------------------------------------------------------------------------------- held-out examples
+
+
+def held_out(path: Path, scored: dict[str, tuple[list[float], list[float]]]) -> Path:
+    """Scores of good and bad examples by language, as the layer leaves them."""
+    rows = [
+        {"language": iso, "positive": positive, "score": score, "excerpt": "..."}
+        for iso, both in scored.items()
+        for positive, own in zip((True, False), both, strict=True)
+        for score in own
+    ]
+    (path / "facts/06-quality").mkdir(parents=True)
+    (path / "facts/06-quality/held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+SCORES = st.lists(st.integers(0, 8), min_size=1, max_size=12)
+
+
+@given(SCORES, SCORES)
+def test_the_mean_over_hands_is_scikit_learns_area(good: list[int], bad: list[int]) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    found = hands(good, bad)
+    assert len(found) == min(len(good), len(bad))
+    assert np.mean(found) == pytest.approx(roc_auc_score([1] * len(good) + [0] * len(bad), [*good, *bad]), abs=1e-12)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 20))
+def test_the_variance_of_that_mean_is_delongs(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    good, bad = rng.normal(1, 1, count), rng.normal(0, 1, count)
+    placed_good = [np.mean([(one > other) for other in bad]) for one in good]  # DeLong's structural components, by loops
+    placed_bad = [np.mean([(other > one) for other in good]) for one in bad]
+    both = np.var(placed_good, ddof=1) / count + np.var(placed_bad, ddof=1) / count
+    covariance = 2 * np.cov(placed_good, placed_bad)[0, 1] / count  # of the two samples' parts: nought but for how they were paired
+    assert np.var(hands(list(good), list(bad)), ddof=1) / count == pytest.approx(both + covariance, abs=1e-12)
+
+
+def test_the_error_of_the_area_is_that_of_new_examples() -> None:
+    """Over many draws of 36 good and 15 bad examples: the estimated variance is the variance of the area, within its own error."""
+    rng = np.random.default_rng(1)
+    drawn = [hands(list(rng.normal(1.2, 1, 36)), list(rng.normal(0, 1, 15))) for _ in range(2_000)]
+    areas, variances = [np.mean(one) for one in drawn], [np.var(one, ddof=1) / len(one) for one in drawn]
+    assert np.mean(variances) / np.var(areas) == pytest.approx(1, abs=0.15)
+
+
+def test_the_classifiers_area_is_taken_from_its_held_out_scores(truths: list[Truth], tmp_path: Path) -> None:
+    path = held_out(artifact(tmp_path / "a", truths, perfect(truths)), {iso: ([0.9, 0.8, 0.3], [0.1, 0.4]) for iso in LANGUAGES})
+    assert scores(path, auc=True)["auc"] == pytest.approx(5 / 6)
+    assert scores(path, "tha", auc=True)["auc"] == pytest.approx(5 / 6)
+    without = {name: value for name, value in scores(path).items() if not math.isnan(value)}
+    assert without.items() <= scores(path, auc=True).items()  # the pairs' rows move no other metric
+
+
+def test_a_classifier_without_mistakes_passes_and_one_that_guesses_fails(truths: list[Truth], tmp_path: Path) -> None:
+    """A constant would be inconclusive, were it not the ceiling: its pairs are trials."""
+    suite = build("curation", LANGUAGES, auc=True)
+    (metric,) = [one for one in suite.metrics if one.name == "auc"]
+    for name, good, sides in (("right", [0.9] * 20, (0.9, 1.0)), ("guesses", [0.9, 0.1] * 10, (0.3, 0.7))):
+        path = held_out(
+            artifact(tmp_path / name, truths, perfect(truths)),
+            {iso: (good, [0.1, 0.9] * 5 if name == "guesses" else [0.1] * 10) for iso in LANGUAGES},
+        )
+        samples = suite.samples(SuiteContext(hub=None, profile_dir=".", artifact=path))
+        found = estimate(Rows.of([suite.row(sample, ()) for sample in samples]), metric, LANGUAGES)
+        assert found.clusters == 30
+        assert sides[0] < found.lower() <= found.value <= found.upper() <= sides[1]
+
+
+def test_a_corpus_that_no_classifier_saw_has_no_area(truths: list[Truth], tmp_path: Path) -> None:
     path = artifact(tmp_path / "a", truths, perfect(truths))
-    with pytest.raises(SuiteError, match="records no AUC"):
-        scores(path, auc=True)
-    (path / "quality.json").write_text(json.dumps({iso: {"held-out AUC": 0.9} for iso in LANGUAGES}))
-    assert scores(path, auc=True)["auc"] == pytest.approx(0.9)
-    (path / "quality.json").write_text(json.dumps({"eng": {"held-out AUC": 0.9}}))
+    assert math.isnan(scores(path, auc=True)["auc"])
+    held_out(path, {"eng": ([0.9], [0.1])})
     assert math.isnan(scores(path, "tha", auc=True)["auc"])
+    next(path.glob("facts/*/held_out.jsonl")).write_text('{"language": "eng", "positive": true, "score": NaN, "excerpt": ""}\n')
+    with pytest.raises(SuiteError, match=r"held_out\.jsonl, line 1: its score is nan"):
+        scores(path, auc=True)
 
 
 @pytest.mark.parametrize(

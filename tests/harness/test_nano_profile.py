@@ -10,6 +10,9 @@ from harness import profiles
 from harness.gates import Gate, load_gates
 from harness.profiles import Profile
 from harness.rules import suite_metrics
+from training.pretraining.sources import sources_of
+from training.recipe import CurateCorpus
+from training.world.crawl_truth import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +54,16 @@ def test_a_defect_is_one_decision_off_the_honest_recipe(nano: Profile) -> None:
         assert len(differ) == 1, f"{name}: {differ}"
         if hasattr(honest, "tokens"):
             assert abs(planted.tokens - honest.tokens) < 50, name
+
+
+def test_what_the_quality_classifier_learns_from_is_read_by_nothing_else(nano: Profile) -> None:
+    curation = nano.stages["curation"].recipe
+    assert isinstance(curation, CurateCorpus)
+    examples, negatives = set(curation.positives), curation.negatives
+    assert {source.language for source in examples} == set(nano.languages) == set(negatives.crawl.languages)
+    others = [(entry.recipe, name) for name, entry in nano.stages.items() if name != "curation"]
+    for recipe, name in others:
+        assert not examples & set(sources_of(recipe)), name
+    assert not examples & {*curation.held_out, *curation.reads}
+    assert negatives.crawl.seed != curation.crawl.seed
+    assert all("quality" in KINDS[kind].layers for kind in negatives.crawl.only)

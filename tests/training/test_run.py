@@ -239,7 +239,7 @@ IDENTITY = {
     "CuratedText": {"language", "stage"},
     "Portion": {"name", "language", "tokens", "sources"},
     "CrawlFiles": {"paths"},
-    "CurateCorpus": {"crawl", "chain", "reads"},
+    "CurateCorpus": {"crawl", "chain", "positives", "negatives", "reads"},
     "Optimisation": {"learning_rate", "final_fraction", "decay", "warmup_fraction", "weight_decay", "betas", "epsilon", "clip"},
     "Architecture": {"family", "vocabulary", "hidden", "intermediate", "layers", "heads", "kv_heads", "tied", "context", "rope_theta"},
     "FromScratch": {"architecture", "tokenizer_sources", "portions", "optimisation", "sequence", "batch", "seed", "precision"},

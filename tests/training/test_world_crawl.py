@@ -75,6 +75,21 @@ def test_a_language_has_the_same_pages_whatever_others_there_are(tmp_path: Path,
     assert alone == {truth.record: truth for truth in made[2] if truth.declared == "lao" and truth.kind != "torn"}
 
 
+def test_a_crawl_of_some_kinds_alone_has_as_many_pages_of_each(tmp_path: Path) -> None:
+    kinds = ("stuffing", "salad", "mojibake")
+    crawl.write(Crawl(languages=("eng", "tha"), pages=12, seed=3, only=kinds), tmp_path)
+    found = Counter((truth.declared, truth.kind) for truth in crawl.truth(tmp_path)[:-1])
+    assert found == {(iso, kind): 4 for iso in ("eng", "tha") for kind in kinds}
+    for only, pages, said in (
+        (("soap",), 10, "no trouble 'soap'"),
+        (("torn",), 10, "no trouble 'torn'"),
+        (kinds, 10, "multiple of 3"),
+        ((), 12, "100 at least"),
+    ):
+        with pytest.raises(WorldError, match=said):
+            Crawl(languages=("eng",), pages=pages, only=only)
+
+
 def test_every_record_has_a_truth_and_the_last_one_is_torn(made: Made, pages: dict[str, tuple[str, str, str, bytes]]) -> None:
     truths = made[2]
     assert len({truth.record for truth in truths}) == len(truths) == 15 * 100 + 1

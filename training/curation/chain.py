@@ -5,6 +5,7 @@
     OUTPUT/dropped/NN-NAME/       what each layer dropped, with its reason
     OUTPUT/quarantine.jsonl       what could not be read
     OUTPUT/report.json            the counts (report.py makes text and HTML of them)
+    OUTPUT/facts/NN-NAME/         what a layer leaves of its plan (`Layer.leaves`)
     OUTPUT/run.json               of which input and recipe this is; comes last: a corpus without it is not finished
 
 A step is named by the digest of all that came before it, so a changed setting runs its own layer and those after it again, no other. A shard's
@@ -331,7 +332,7 @@ def _summed(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def _publish(output: Path, fingerprint: str, extracted: Path, steps: Sequence[Step], recipe: Curation, keep_work: bool) -> dict[str, Any]:
     """Bring the last step's shards, what was dropped and the report into place; run.json comes last."""
-    for name in ("shards", "dropped"):
+    for name in ("shards", "dropped", "facts"):
         shutil.rmtree(output / name, ignore_errors=True)
     (output / "shards").mkdir()
     kept = [path for path in steps[-1].shards if _rows(path)]
@@ -341,6 +342,9 @@ def _publish(output: Path, fingerprint: str, extracted: Path, steps: Sequence[St
         (output / "dropped" / step.name).mkdir(parents=True)
         for number, path in enumerate(sorted((step.directory / "dropped").glob("*.jsonl"))):
             _link(path, output / "dropped" / step.name / f"{number:05d}.jsonl")
+        for leaf in step.layer.leaves:
+            (output / "facts" / step.name).mkdir(parents=True, exist_ok=True)
+            _link(step.directory / "plan" / leaf, output / "facts" / step.name / leaf)
     quarantined = b"".join(path.read_bytes() for path in sorted((extracted / "quarantine").glob("*.jsonl")))
     _write(output / "quarantine.jsonl", quarantined)
     layers = [{"name": step.name.partition("-")[2], "step": step.name, **_layer_facts(step)} for step in steps]

@@ -7,7 +7,7 @@ many negatives of each language (Sailor2, 3.2: translations of good English text
 because the probabilities of a small classifier are no probabilities. One thread and a fixed seed: equal examples give an equal classifier.
 
 An example that stands in the pool is taken out of training; a tenth of the examples is never trained on and says, as the area under
-the ROC curve, what the classifier is worth: see `quality.json` in the layer's directory.
+the ROC curve, what the classifier is worth: facts/NN-quality/quality.json of the corpus, and beside it, in held_out.jsonl, the score of each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from training.curation.words import spaced
 
 GOOD, CRAWL = "__label__hq", "__label__cc"
 LEAST_EXAMPLES = 20  # of a class and language; fewer teach nothing
-FACTS = "quality.json"
+FACTS, HELD_OUT = "quality.json", "held_out.jsonl"
+EXCERPT = 80  # characters of a held-out example that stand beside its score
 
 
 def text_key(text: str) -> int:
@@ -48,6 +49,7 @@ class Quality(Layer):
     """
 
     name = "quality"
+    leaves = (FACTS, HELD_OUT)
     positives: tuple[str, ...] = ()
     negatives: tuple[str, ...] = ()
     examples: int = 10_000
@@ -84,8 +86,13 @@ class Quality(Layer):
             order = _Order(self, language, chosen.get((language, GOOD), {}), chosen.get((language, CRAWL), {}), met, work)
             orders.append(order)
             facts[language] = order.facts()
-        for order, reached in zip(orders, engine.map(_train, orders), strict=True):
-            facts[order.language]["held-out AUC"] = reached
+        rows: list[dict[str, Any]] = []
+        for order, scores in zip(orders, engine.map(_train, orders), strict=True):
+            told = order.told(scores)
+            good = np.array([row["positive"] for row in told])
+            facts[order.language]["held-out AUC"] = ranking.auc(scores[good], scores[~good])
+            rows += told
+        (work / HELD_OUT).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         models = {order.language: order.model for order in orders}
         for language, fact in ranking.rank(shards, work, engine, ranking.ByLanguage(score, models), self._keep).items():
             facts.setdefault(language, {}).update(fact)
@@ -193,9 +200,17 @@ class _Order:
             "in the pool": self.drawn - len(self.labelled),
         }
 
+    def told(self, scores: ranking.Floats) -> list[dict[str, Any]]:
+        """A row a held-out example: its class, what the classifier says of it, and how it begins."""
+        held = zip(self.parts()[1], scores.tolist(), strict=True)
+        return [
+            {"language": self.language, "positive": label == GOOD, "score": found, "excerpt": " ".join(text.split())[:EXCERPT]}
+            for (label, text), found in held
+        ]
 
-def _train(order: _Order) -> float:
-    """Train and save one language's classifier; returns the area under its ROC curve on the held-out examples."""
+
+def _train(order: _Order) -> ranking.Floats:
+    """Train and save one language's classifier; returns the scores of the held-out examples, in the order of `parts`."""
     fasttext = _fasttext()
     settings, (trained, held) = order.settings, order.parts()
     text = order.model.with_suffix(".txt")
@@ -217,9 +232,7 @@ def _train(order: _Order) -> float:
     )
     text.unlink()
     model.save_model(str(order.model))
-    scores = score(order.model, [one for _, one in held])
-    good = np.array([label == GOOD for label, _ in held])
-    return ranking.auc(scores[good], scores[~good])
+    return score(order.model, [one for _, one in held])
 
 
 def score(model: Path, texts: Sequence[str]) -> ranking.Floats:

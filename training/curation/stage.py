@@ -1,6 +1,6 @@
 """The builder of the stage `curation`: a crawl through the chain; what it leaves is a corpus, not a checkpoint.
 
-result/shards/ dropped/ quarantine.jsonl report.json report.html        as `python -m training.curation run` leaves them
+result/shards/ dropped/ facts/ quarantine.jsonl report.json report.html as `python -m training.curation run` leaves them
 result/truth.jsonl                                                      of an embedded crawl: what was planted, and what should become of it
 """
 
@@ -9,18 +9,21 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.curation import chain, report
-from training.curation.documents import CurationError
+from training.curation import chain, documents, report
+from training.curation.documents import CurationError, Document, Quarantined
 from training.curation.engine import Engine
 from training.curation.settings import Curation
-from training.pretraining.sources import crawl_files
+from training.pretraining.sources import crawl_files, read
 from training.recipe import CrawlFiles, CurateCorpus
 
 if TYPE_CHECKING:
     from training.run import Job
+
+EXAMPLES = {"positives": "positives.jsonl", "negatives": "negatives.jsonl"}  # of the layer `quality`
 
 
 def build(recipe: CurateCorpus, job: Job) -> None:
@@ -29,14 +32,14 @@ def build(recipe: CurateCorpus, job: Job) -> None:
 
     if RANK:
         return  # one process curates; it starts its own
-    crawl = _crawl(recipe, job)
+    crawl = _crawl(recipe.crawl, job, "crawl")
     corpus = job.resume / "corpus"
 
     def tell(line: str) -> None:
         job.progress(f"curation: {' '.join(line.split())}")
 
-    told = _kept_apart(recipe.chain, job)
     engine = Engine(workers=job.threads or os.cpu_count() or 1)
+    told = _with_examples(recipe, job, engine, _kept_apart(recipe.chain, job))
     found = chain.run(told, [str(path) for path in crawl], corpus, engine, tell, shown_from=job.resume)
     shutil.copytree(corpus, job.result, dirs_exist_ok=True)
     (job.result / "run.json").unlink()  # names the files of this machine
@@ -46,18 +49,18 @@ def build(recipe: CurateCorpus, job: Job) -> None:
     add_facts(job.result / "build.json", layers={layer["name"]: [layer["seen"], layer["kept"]] for layer in found["layers"]})
 
 
-def _crawl(recipe: CurateCorpus, job: Job) -> list[Path]:
-    """The files to read: a user's own, or the embedded crawl, written once."""
-    if isinstance(recipe.crawl, CrawlFiles):
-        return crawl_files(recipe.crawl, job.profile_dir)
-    from training.world import crawl
+def _crawl(crawl: Any, job: Job, name: str) -> list[Path]:
+    """The files to read: a user's own, or the embedded crawl, written once under a name."""
+    if isinstance(crawl, CrawlFiles):
+        return crawl_files(crawl, job.profile_dir)
+    from training.world import crawl as world
 
-    directory = job.resume / "crawl"
+    directory = job.resume / name
     if not directory.is_dir():
-        aside = job.resume / "crawl.part"
+        aside = job.resume / f"{name}.part"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        crawl.write(recipe.crawl, aside)
+        world.write(crawl, aside)
         aside.rename(directory)
     return sorted(path for path in directory.iterdir() if ".warc" in path.name)
 
@@ -73,3 +76,52 @@ def _kept_apart(chained: Curation, job: Job) -> Curation:
         return dataclasses.replace(layer, ngrams=str(job.evaluation)) if layer.name == "decontaminate" else layer
 
     return dataclasses.replace(chained, layers=tuple(told(layer) for layer in chained.layers))
+
+
+def _with_examples(recipe: CurateCorpus, job: Job, engine: Engine, chained: Curation) -> Curation:
+    """The chain, its layer `quality` told where its examples lie, where the recipe has some. Raises CurationError for one class without the other."""
+    given = {name: getattr(recipe, name) for name in EXAMPLES if getattr(recipe, name)}
+    if not given or not any(layer.name == "quality" for layer in chained.layers):
+        return chained
+    if len(given) < len(EXAMPLES):
+        raise CurationError(f"the recipe has {', '.join(given)} alone: a classifier of quality learns from positives and negatives")
+    paths = {}
+    for name, examples in given.items():
+        path = job.resume / EXAMPLES[name]
+        if not path.is_file():
+            if isinstance(examples, CurateCorpus):
+                made = _of_a_crawl(examples, job, engine, name)
+            else:
+                made = (
+                    Document(id=one.id, text=one.text, language=one.language)
+                    for source in examples
+                    for one in read(source, job.hub, job.profile_dir)
+                )
+            documents.write(path, made)
+        paths[name] = (str(path),)
+
+    def told(layer: Any) -> Any:
+        return dataclasses.replace(layer, **paths) if layer.name == "quality" else layer
+
+    return dataclasses.replace(chained, layers=tuple(told(layer) for layer in chained.layers))
+
+
+def _of_a_crawl(recipe: CurateCorpus, job: Job, engine: Engine, name: str) -> Iterator[Document]:
+    """The corpus of another embedded crawl, each page in the language that it declares. Raises CurationError for a crawl of files."""
+    if isinstance(recipe.crawl, CrawlFiles):
+        raise CurationError(
+            f"{name}: examples from a crawl of files are curated first and named as TextFiles, so that the record holds their content"
+        )
+    from training.world import crawl_truth
+
+    files = _crawl(recipe.crawl, job, f"{name}.crawl")
+    declared = {truth.record: truth.declared for truth in crawl_truth.read(files[0].parent / crawl_truth.FILE)}
+    output = job.resume / f"{name}.corpus"
+    chain.run(recipe.chain, [str(path) for path in files], output, engine)
+    for path in sorted((output / "shards").iterdir()):
+        for made in documents.read(path, _refuse):
+            yield Document(id=made.id, text=made.text, language=declared[made.extra["record"]])
+
+
+def _refuse(amiss: Quarantined) -> None:
+    raise CurationError(f"{amiss.file}, row {amiss.row}: {amiss.reason}; the resume directory was changed: remove it and build again")

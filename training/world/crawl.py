@@ -34,11 +34,12 @@ BEGUN = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)  # noqa: UP0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Crawl:
-    """How large a crawl is: `pages` records of each language, troubles among them (about half)."""
+    """How large a crawl is: `pages` records of each language, troubles among them (about half); or pages of the kinds `only`, as many of each."""
 
     languages: tuple[str, ...] = LANGUAGES
     pages: int = 200
     seed: int = 0
+    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made."""
@@ -46,7 +47,15 @@ class Crawl:
             raise WorldError(f"the small world has no language {unknown[0]!r}: it has {', '.join(LANGUAGES)}")
         if not self.languages or len(set(self.languages)) < len(self.languages):
             raise WorldError("a crawl has at least one language, and each of them once")
-        if self.pages < FEWEST:
+        if unknown := [kind for kind in self.only if kind not in KINDS or not KINDS[kind].share]:
+            raise WorldError(
+                f"no trouble {unknown[0]!r} is planted on pages: there are {', '.join(name for name in KINDS if KINDS[name].share)}"
+            )
+        if self.only and (self.pages < len(self.only) or self.pages % len(self.only)):
+            raise WorldError(
+                f"{self.pages} pages a language are not as many of each of {', '.join(self.only)}: take a multiple of {len(self.only)}"
+            )
+        if self.pages < FEWEST and not self.only:
             raise WorldError(f"{self.pages} pages a language have no room for every kind of trouble: {FEWEST} at least")
         if self.seed < 0:
             raise WorldError(f"seed {self.seed}: 0 or more")
@@ -55,7 +64,7 @@ class Crawl:
 def write(crawl: Crawl, directory: Path) -> list[Path]:
     """Write the crawl into the directory, truth last; returns its WARC files in order. Raises WorldError where it holds another crawl's files."""
     directory.mkdir(parents=True, exist_ok=True)
-    found = [(truth, capture) for iso in crawl.languages for truth, capture in Planter(iso, crawl.pages, crawl.seed).pages]
+    found = [(truth, capture) for iso in crawl.languages for truth, capture in Planter(iso, crawl.pages, crawl.seed, crawl.only).pages]
     found.sort(key=lambda made: hashlib.sha256(made[0].record.encode()).digest())
     found.append(_torn(crawl))
     files = []

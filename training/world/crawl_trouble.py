@@ -34,8 +34,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 class Planter:
     """The pages of one language."""
 
-    def __init__(self, iso: str, pages: int, seed: int) -> None:
-        """Plant every kind, then clean pages until there are `pages`."""
+    def __init__(self, iso: str, pages: int, seed: int, only: Sequence[str] = ()) -> None:
+        """Plant every kind, then clean pages until there are `pages`; or `only` some kinds (of duplicates their originals besides), as many of each."""
         self.iso, self.seed = iso, seed
         self.told_in = language.load(iso)
         self.pool, self.aside = Pool(iso, seed), Pool(iso, seed, stream=1)
@@ -45,9 +45,9 @@ class Planter:
         self.other = others[language.LANGUAGES.index(iso) % len(others)]
         self.others = Pool(self.other, seed, stream=2 + language.LANGUAGES.index(iso))
         for kind, about in KINDS.items():
-            if about.share:
+            if about.share and (kind in only or not only):
                 self.rng = random.Random(f"crawl/{iso}/{seed}/{kind}")
-                getattr(self, f"_{kind}")(max(2, round(about.share * pages)))
+                getattr(self, f"_{kind}")(pages // len(only) if only else max(2, round(about.share * pages)))
         while len(self.pages) < pages:
             self.add("", self.pool.take())
 

@@ -7,14 +7,12 @@ that should have gone is right where a layer that may drop its kind dropped it. 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.suites.curation import corpus, measures
+from benchmarks.suites.curation import corpus, measures, quality
 from benchmarks.suites.curation.corpus import KEPT, Corpus, Outcome
 from harness.suites import Metric, Row, Sample, SuiteContext, SuiteError
 from training.world.crawl_truth import KINDS, Truth
@@ -50,7 +48,7 @@ def _metrics(layers: Sequence[str], auc: bool) -> Iterator[Metric]:
     yield ratio("duplicates_left", "duplicates_left", "compared", "lower")
     yield ratio("present", "present", "clean", "higher")
     if auc:
-        yield Metric(name="auc", numerator="auc", direction="higher", chance=0.5, ceiling=1.0)
+        yield Metric(name="auc", numerator="auc", denominator="told_apart", direction="higher", chance=0.5, ceiling=1.0)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -79,14 +77,13 @@ class CurationSuite:
         languages = Counter(truth.declared for truth, _ in found.planted)
         if missing := [iso for iso in self.languages if not languages[iso]]:
             raise SuiteError(f"suite {self.name}: the crawl of {context.artifact} has no pages in {', '.join(missing)}")
-        aucs = _aucs(context.artifact, self.name) if self.auc else {}
         for place, truth, values in self._judged(found):
             if truth.declared not in self.languages:
                 continue
-            if self.auc:
-                values["auc"] = aucs.get(truth.declared, math.nan)
             data = {"values": values, "shown": {"url": truth.url, "planted": truth.kind or "nothing", **values.pop("shown")}}
             yield Sample(sample=place, cluster=truth.group, language=truth.declared, stratum=truth.kind or "clean", data=data)
+        if self.auc:
+            yield from self._quality(context.artifact)
 
     def row(self, sample: Sample, answers: Sequence[Mapping[str, Any]]) -> Row:
         """What was found for the record."""
@@ -98,6 +95,13 @@ class CurationSuite:
             values=sample.data["values"],
             shown=sample.data["shown"],
         )
+
+    def _quality(self, artifact: Path) -> Iterator[Sample]:
+        """One sample a pair of held-out examples, good and bad; its value is what the pair has of the area under the ROC curve."""
+        columns = {column: 0.0 for metric in self.metrics for column in metric.used}
+        for pair in quality.pairs(artifact, self.name, self.languages):
+            data = {"values": {**columns, "auc": pair.area, "told_apart": 1.0}, "shown": pair.shown}
+            yield Sample(sample=pair.name, cluster=pair.name, language=pair.language, stratum="held-out examples", data=data)
 
     def _judged(self, found: Corpus) -> Iterator[tuple[str, Truth, dict[str, Any]]]:
         """(place, truth, values) of every record."""
@@ -177,18 +181,6 @@ def _text(values: dict[str, Any], truth: Truth, document: corpus.Kept) -> None:
     values["boilerplate_left"], values["boilerplate"] = float(left), float(every)
     private = [one for held in truth.private.values() for one in held]
     values["private"], values["private_left"] = float(bool(private)), float(any(one in document.text for one in private))
-
-
-def _aucs(artifact: Path, suite: str) -> dict[str, float]:
-    """Language -> the classifier's area under the ROC curve on examples held out, from the artifact's quality.json."""
-    path = artifact / "quality.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        return {iso: float(about["held-out AUC"]) for iso, about in facts.items() if "held-out AUC" in about}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SuiteError(
-            f"suite {suite}: {path} records no AUC ({error}); leave the option `auc` out, or have the layer quality run"
-        ) from error
 
 
 def build(

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.curation import quality, ranking
-from training.curation.documents import CurationError, Document, write
+from training.curation.documents import CurationError, Document, read, write
 from training.curation.engine import Engine
 from training.curation.layer import Decision
-from training.curation.quality import FACTS, Quality, text_key
+from training.curation.quality import FACTS, HELD_OUT, Quality, text_key
 
 HERE = Engine(workers=1)
 LETTERS = {"eng": "abcdefghijklmnopqrstuvwxyz", "tha": "กขคงจชซดตถทนบปพมยรลวสหอ"}
@@ -67,8 +67,6 @@ def run(one: Quality, place: Path, work: Path) -> tuple[list[Document], list[Dec
     one.prepare(shards, work, HERE)
     judge, documents, decisions = one.judge(work), [], []
     for number in (1, 0):  # in any order
-        from training.curation.documents import read
-
         own = list(read(shards[number], lambda _: None))
         for first in range(0, len(own), 33):
             decisions += judge(own[first : first + 33], number, first)
@@ -104,6 +102,25 @@ def test_the_classifier_tells_held_out_text(judged: tuple[Path, list[Document], 
         scores = quality.score(work / f"{language}.bin", [document.text for document in own])
         good = np.array([document.extra["good"] for document in own])
         assert ranking.auc(scores[good], scores[~good]) > 0.9
+
+
+def test_each_held_out_example_is_left_with_its_score(judged: tuple[Path, list[Document], list[Decision]], place: Path) -> None:
+    work = judged[0]
+    rows = [json.loads(line) for line in (work / HELD_OUT).read_text().splitlines()]
+    facts = json.loads((work / FACTS).read_text())
+    texts = {
+        " ".join(made.text.split())[: quality.EXCERPT]
+        for name in ("good.jsonl", "crawl.parquet")
+        for made in read(place / name, lambda _: None)
+    }
+    assert {row["excerpt"] for row in rows} <= texts
+    for language in ("eng", "tha"):
+        good, bad = (
+            np.array([row["score"] for row in rows if row["language"] == language and row["positive"] is want]) for want in (True, False)
+        )
+        assert len(good) == len(bad) == 30
+        assert ranking.auc(good, bad) == facts[language]["held-out AUC"]
+    assert {FACTS, HELD_OUT} == set(Quality.leaves)
 
 
 def test_examples_in_the_pool_are_not_trained_on(judged: tuple[Path, list[Document], list[Decision]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from training.curation.documents import CurationError
 from training.curation.regmix import files
-from training.recipe import TextFiles
+from training.curation.regmix.files import with_mixture
+from training.recipe import ContinuePretraining, Optimisation, Portion, TextFiles
+from training.recipes import nano
 
 MIXTURES = "run,ind,tha\np-1,0.25,0.75\np-2,0.5,0.5\np-10,1,0\n"
 LOSSES = "run,ind,tha\np-1,1.5,1.25\np-2,1.25,1.5\np-10,1,2\n"
@@ -127,3 +130,66 @@ def test_portions_need_sources_and_a_mixture() -> None:
         files.portions({"a": 0.5, "b": 0.5}, 10, {"a": (TextFiles(path="a", language="a"),)})
     with pytest.raises(CurationError, match=r"these sum to 0\.9"):
         files.portions({"a": 0.9}, 10, {"a": (TextFiles(path="a", language="a"),)})
+
+
+# --------------------------------------------------------------------------------------------------------------- a recipe anew
+
+
+def recipe(*portions: tuple[str, str, int]) -> ContinuePretraining:
+    """(name, language, tokens) each."""
+    made = tuple(
+        Portion(name=name, language=language, tokens=tokens, sources=(TextFiles(path=name, language=language),))
+        for name, language, tokens in portions
+    )
+    return ContinuePretraining(portions=made, optimisation=Optimisation(learning_rate=1e-3), seed=5)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 10_000)), min_size=1, max_size=8),
+    st.lists(st.integers(0, 50), min_size=3, max_size=3).filter(any),
+)
+def test_a_recipe_takes_a_mixture_and_keeps_its_tokens(given_: list[tuple[str, int]], raw: list[int]) -> None:
+    before = recipe(*((f"p{number}", language, tokens) for number, (language, tokens) in enumerate(given_)))
+    own = {language: sum(tokens for name, tokens in given_ if name == language) for language, _ in given_}
+    weights = {language: weight for language, weight in zip("abc", raw, strict=True) if language in own}
+    if not sum(weights.values()):
+        return
+    mixture = {language: weight / sum(weights.values()) for language, weight in weights.items()}
+    after = with_mixture(before, mixture)
+    assert after.tokens == before.tokens
+    found = {portion.name: portion for portion in after.portions}
+    for portion in before.portions:
+        wanted = mixture[portion.language] * before.tokens * portion.tokens / own[portion.language]
+        count = found[portion.name].tokens if portion.name in found else 0
+        assert abs(count - wanted) < 1 + 1e-6
+        if portion.name in found:
+            assert dataclasses.replace(found[portion.name], tokens=portion.tokens) == portion
+    assert [portion.name for portion in after.portions] == [portion.name for portion in before.portions if portion.name in found]
+    assert dataclasses.replace(after, portions=before.portions) == before
+
+
+def test_a_recipe_and_a_mixture_are_of_the_same_languages(tmp_path: Path) -> None:
+    before = recipe(("first", "a", 30), ("second", "a", 10), ("third", "b", 60))
+    assert [(one.name, one.tokens) for one in with_mixture(before, {"a": 0.8, "b": 0.2}).portions] == [
+        ("first", 60),
+        ("second", 20),
+        ("third", 20),
+    ]
+    assert [one.name for one in with_mixture(before, {"a": 0, "b": 1}).portions] == ["third"]
+    with pytest.raises(CurationError, match="the mixture has 'c', of which the recipe has no portion"):
+        with_mixture(before, {"a": 0.5, "b": 0.4, "c": 0.1})
+    with pytest.raises(CurationError, match="the recipe has portions in 'b', of which the mixture says nothing"):
+        with_mixture(before, {"a": 1.0})
+    for bad in ({"a": 0.5, "b": 0.4}, {"a": 1.5, "b": -0.5}, {"a": float("nan"), "b": 1.0}, {}):
+        with pytest.raises(CurationError, match="no mixture"):
+            with_mixture(before, bad)
+
+
+def test_a_found_mixture_becomes_the_portions_of_nanos_stage_1(tmp_path: Path) -> None:
+    languages = nano.STAGE1
+    files.write_mixture(tmp_path / "mixture.csv", {language: 1 / len(languages) for language in languages}, None)
+    honest = nano.stage1()
+    made = with_mixture(honest, files.read_mixture(tmp_path / "mixture.csv"))
+    assert made.tokens == honest.tokens
+    assert max(one.tokens for one in made.portions) - min(one.tokens for one in made.portions) <= 1
+    assert [one.sources for one in made.portions] == [one.sources for one in honest.portions]

@@ -244,7 +244,6 @@ def test_nano_96_runs_rank_unseen_mixtures(tmp_path: Path) -> None:
     assert nano.main(["--directory", str(tmp_path), "--runs", "96", "--workers", "2"]) == 0
     made = json.loads((tmp_path / "mixture.json").read_text())
     assert (made["runs"]["fitted"], made["runs"]["unseen"]) == (64, 32)
-    # Not all: within the bounds Khmer and Burmese get so few tokens that nothing tells their losses apart.
     assert np.median([rank["rho"] for rank in made["spearman"]["lightgbm"].values()]) > 0.6
     assert len(list((tmp_path / RUNS).glob("*.json"))) == 96
     assert made["found"]["better"]

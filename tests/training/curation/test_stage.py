@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,16 @@ from training.curation import documents as shards
 from training.curation import stage
 from training.curation.decontaminate import Decontaminate, write_ngrams
 from training.curation.documents import CurationError, Document
+from training.curation.lines import Lines
 from training.curation.near import Near
+from training.curation.quality import Quality
 from training.curation.settings import Curation
 from training.curation.url import Url
 from training.pretraining.sources import SourceError, data_digest
-from training.recipe import CrawlFiles, CurateCorpus, WorldText, decode, encode
+from training.recipe import CrawlFiles, CurateCorpus, TextFiles, WorldText, decode, encode
 from training.world import text
 from training.world.crawl import Crawl
+from training.world.crawl_pages import boilerplate, host_of
 
 RECIPE = CurateCorpus(
     crawl=Crawl(languages=("ind", "tha"), pages=100),
@@ -102,3 +107,54 @@ def test_a_chain_that_keeps_evaluation_text_out_wants_to_be_told_which(tmp_path:
     recipe = CurateCorpus(crawl=CrawlFiles(paths=("mine.jsonl",)), chain=Curation(layers=(Decontaminate(),)))
     with pytest.raises(CurationError, match="names no windows of evaluation text"):
         built(tmp_path, "a", recipe)
+
+
+JUNK = Crawl(languages=("ind", "tha"), pages=80, seed=7, only=("salad", "repetition"))
+TAUGHT = CurateCorpus(
+    crawl=CrawlFiles(paths=("mine.jsonl",)),
+    chain=Curation(layers=(Quality(keep="all", learning_rate=0.5, epochs=25, dimensions=4, buckets=1000),)),
+    positives=tuple(WorldText(language=language, documents=60, seed=8) for language in JUNK.languages),
+    negatives=CurateCorpus(crawl=JUNK, chain=Curation(layers=(Lines(),))),
+)
+
+
+def test_a_classifier_learns_from_the_examples_that_the_recipe_names(tmp_path: Path) -> None:
+    pool = [document for source in TAUGHT.positives for document in text.documents(dataclasses.replace(source, documents=30, seed=9))]
+    good = [Document(id=f"good {made.id}", text=made.text, language=made.language) for made in pool]
+    shards.write(tmp_path / "mine.jsonl", good)
+    result = built(tmp_path, "a", TAUGHT)
+    facts = json.loads((result / "facts/01-quality/quality.json").read_text())
+    held = [json.loads(line) for line in (result / "facts/01-quality/held_out.jsonl").read_text().splitlines()]
+    for language in JUNK.languages:
+        assert facts[language]["positives"] == 54
+        assert 60 <= facts[language]["negatives"] <= 72  # repeated words come twice now and then
+        assert facts[language]["held-out AUC"] > 0.9
+        assert Counter(row["positive"] for row in held if row["language"] == language) == {True: 6, False: facts[language]["held out"] - 6}
+    kept = {made.id: made.extra["quality"] for path in (result / "shards").iterdir() for made in shards.read(path, print)}
+    assert len(kept) == len(good)
+    assert sum(score > 0.5 for score in kept.values()) > 0.9 * len(kept)
+    negatives = list(shards.read(tmp_path / "a" / "resume" / stage.EXAMPLES["negatives"], print))
+    said = [line for language in JUNK.languages for host in range(3) for line in boilerplate(language, host_of(language, host))]
+    assert not any(line in made.text.split("\n") for made in negatives for line in said)  # their layer took the lines of their hosts
+    assert decode(json.loads(json.dumps(encode(TAUGHT)))) == TAUGHT
+
+
+def test_examples_that_cannot_be_had_are_named(tmp_path: Path) -> None:
+    shards.write(tmp_path / "mine.jsonl", [Document(id="a", text="Teks.", language="ind")])
+    with pytest.raises(CurationError, match="positives alone"):
+        built(tmp_path, "a", dataclasses.replace(TAUGHT, negatives=()))
+    of_files = CurateCorpus(crawl=TAUGHT.crawl, chain=Curation(layers=(Lines(),)))
+    with pytest.raises(CurationError, match="negatives: examples from a crawl of files"):
+        built(tmp_path, "b", dataclasses.replace(TAUGHT, negatives=of_files))
+
+
+def test_a_users_own_examples_are_in_the_fingerprint(tmp_path: Path) -> None:
+    shards.write(tmp_path / "mine.jsonl", [Document(id="a", text="Teks.", language="ind")])
+    for name in ("good", "bad"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": name}) + "\n")
+    recipe = dataclasses.replace(
+        TAUGHT, positives=(TextFiles(path="good.jsonl", language="ind"),), negatives=(TextFiles(path="bad.jsonl", language="ind"),)
+    )
+    before = data_digest(recipe, None, tmp_path)
+    (tmp_path / "bad.jsonl").write_text(json.dumps({"text": "worse"}) + "\n")
+    assert data_digest(recipe, None, tmp_path) != before

@@ -49,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--temperature", type=float, default=Sampling().temperature, help="power on the raw shares in simulating (default 0.5)"
     )
+    made.add_argument("--weakest", type=float, default=Sampling().weakest, help="lowest strength of a simulated draw (default 0.1)")
+    made.add_argument("--strongest", type=float, default=Sampling().strongest, help="highest strength (default 5)")
     made.add_argument("--seed", type=int, default=Sampling().seed)
     return made
 
@@ -80,7 +82,13 @@ def _run(options: argparse.Namespace) -> int:
         objective=options.objective,
         simulated=options.simulated,
         top=options.top,
-        sampling=Sampling(temperature=options.temperature, bounds=Bounds(epochs=options.epochs, budget=options.budget), seed=options.seed),
+        sampling=Sampling(
+            temperature=options.temperature,
+            weakest=options.weakest,
+            strongest=options.strongest,
+            bounds=Bounds(epochs=options.epochs, budget=options.budget),
+            seed=options.seed,
+        ),
     )
     regressors = fit(*fitted, settings)
     ranks = judged(fitted, unseen, (settings, Ridge() if isinstance(settings, LightGBM) else LightGBM(seed=options.seed)))

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from training.curation.documents import CurationError
 from training.curation.regmix.mixtures import Floats, Mixtures
-from training.recipe import Portion, Source
+from training.recipe import ContinuePretraining, Portion, Source
 from training.whole import whole
 
 RUN = ("run", "index")
@@ -200,17 +201,50 @@ def portions(mixture: Mapping[str, float], tokens: int, sources: Mapping[str, tu
 
     Raises CurationError where weights do not sum to 1 or a language has no source.
     """
-    if not mixture or min(mixture.values()) < 0 or abs(sum(mixture.values()) - 1) > SUM_TOLERANCE:
-        raise CurationError(f"no mixture: weights of 0 or more that sum to 1 are needed, these sum to {sum(mixture.values()):.4f}")
-    drawn = {language: weight / sum(mixture.values()) for language, weight in mixture.items() if weight > 0}
+    drawn = _drawn(mixture)
     if missing := [language for language in drawn if not sources.get(language)]:
         raise CurationError(f"the mixture has {missing[0]!r}, for which there is no source; give it one, or leave it out of the runs")
-    exact = {language: weight * tokens for language, weight in drawn.items()}
-    given = {language: math.floor(wanted) for language, wanted in exact.items()}
-    for language in sorted(drawn, key=lambda name: given[name] - exact[name])[: tokens - sum(given.values())]:
-        given[language] += 1
+    given = _in_tokens([weight * tokens for weight in drawn.values()], tokens)
     return tuple(
-        Portion(name=language, language=language, tokens=given[language], sources=tuple(sources[language]))
-        for language in drawn
-        if given[language]
+        Portion(name=language, language=language, tokens=count, sources=tuple(sources[language]))
+        for language, count in zip(drawn, given, strict=True)
+        if count
     )
+
+
+def with_mixture(recipe: ContinuePretraining, mixture: Mapping[str, float]) -> ContinuePretraining:
+    """The recipe with its portions weighed anew: each language gets its weight of all tokens, the portions of a language keep their proportions.
+
+        with_mixture(nano.stage1(), read_mixture(Path("mixture.csv")))
+
+    Tokens in all stay the same to the last one; a portion that is left without any goes. Raises CurationError for what is no mixture, and where a
+    language is in the mixture alone (there is no text to draw) or in the recipe alone (leave it out by a weight of 0).
+    """
+    drawn = _drawn(mixture)
+    before: Counter[str] = Counter()
+    for portion in recipe.portions:
+        before[portion.language] += portion.tokens
+    if missing := [language for language in drawn if not before[language]]:
+        raise CurationError(f"the mixture has {missing[0]!r}, of which the recipe has no portion; give it one, or leave it out of the runs")
+    if stray := [language for language in before if language not in mixture]:
+        raise CurationError(
+            f"the recipe has portions in {stray[0]!r}, of which the mixture says nothing; give it a weight, 0 to leave it out"
+        )
+    exact = [drawn.get(one.language, 0.0) * recipe.tokens * (one.tokens / max(before[one.language], 1)) for one in recipe.portions]
+    given = zip(recipe.portions, _in_tokens(exact, recipe.tokens), strict=True)
+    return dataclasses.replace(recipe, portions=tuple(dataclasses.replace(portion, tokens=count) for portion, count in given if count))
+
+
+def _drawn(mixture: Mapping[str, float]) -> dict[str, float]:
+    """The weights above 0, normalised. Raises CurationError for what is no mixture."""
+    if not mixture or not min(mixture.values()) >= 0 or not abs(sum(mixture.values()) - 1) <= SUM_TOLERANCE:
+        raise CurationError(f"no mixture: weights of 0 or more that sum to 1 are needed, these sum to {sum(mixture.values()):.4f}")
+    return {language: weight / sum(mixture.values()) for language, weight in mixture.items() if weight > 0}
+
+
+def _in_tokens(exact: Sequence[float], tokens: int) -> list[int]:
+    """Whole numbers near `exact` that sum to `tokens`: by largest remainders, of equal ones the first."""
+    given = [math.floor(wanted) for wanted in exact]
+    for place in sorted(range(len(exact)), key=lambda at: given[at] - exact[at])[: tokens - sum(given)]:
+        given[place] += 1
+    return given
