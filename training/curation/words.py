@@ -42,7 +42,7 @@ _JOINING = (
 )
 
 
-class Remembered(dict[str, str]):
+class _Remembered(dict[str, str]):
     """What a function makes of a string, worked out once: `map(remembered.__getitem__, strings)` takes no call of Python for one that is known."""
 
     def __init__(self, function: Callable[[str], str]) -> None:
@@ -58,11 +58,15 @@ class Remembered(dict[str, str]):
         return made
 
 
-def words(text: str, language: str = "") -> list[str]:
-    """The words of `text` in lower case. `language` is ISO 639-3; "" or one that is not ours cuts every script that has no spaces."""
+def words(text: str, language: str = "", finish: Callable[[str], str] = str) -> list[str]:
+    """The words of `text` in lower case. `language` is ISO 639-3; "" or one that is not ours cuts every script that has no spaces.
+
+    `finish` is a pure function that is applied to each; words of which it leaves nothing go.
+    """
+    at_spaces, within = _remembered(finish)
     if language in _SPACED:
-        return list(filter(None, map(_BARE.__getitem__, text.replace("\u200b", " ").split())))
-    return list(filter(None, map(_WORD.__getitem__, _cut(text))))
+        return list(filter(None, map(at_spaces.__getitem__, text.replace("\u200b", " ").split())))
+    return list(filter(None, map(within.__getitem__, _cut(text))))
 
 
 def spaced(text: str, language: str = "") -> str:
@@ -109,7 +113,10 @@ def _word(piece: str) -> str:
     return piece if _starts_unit().match(piece) else bare(piece)
 
 
-_BARE, _WORD = Remembered(bare), Remembered(_word)
+@functools.cache
+def _remembered(finish: Callable[[str], str]) -> tuple[_Remembered, _Remembered]:
+    """Piece -> finished word, in languages that are cut at spaces and in others."""
+    return _Remembered(lambda piece: finish(bare(piece))), _Remembered(lambda piece: finish(_word(piece)))
 
 
 def _joins(character: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from training.curation.words import LETTER_LIKE, Remembered, words
+from training.curation.words import LETTER_LIKE, words
 
 Numbers = np.ndarray[Any, np.dtype[np.uint64]]
 _POINTS = 0x20000  # a text with characters beyond, seldom met, is counted by sorting: a table of all of Unicode takes longer to fill
@@ -33,7 +33,7 @@ def is_special(character: str) -> bool:
 
 def letter_words(text: str, language: str) -> list[str]:
     """The words of the text without special characters at their ends; a word of digits only is none."""
-    return list(filter(None, map(_LETTERS.__getitem__, words(text, language))))
+    return words(text, language, _letters)
 
 
 def _letters(word: str) -> str:
@@ -45,9 +45,6 @@ def _letters(word: str) -> str:
     while start < end and is_special(word[end - 1]):
         end -= 1
     return word[start:end]
-
-
-_LETTERS = Remembered(_letters)
 
 
 @functools.lru_cache(maxsize=1)
