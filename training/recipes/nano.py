@@ -113,8 +113,8 @@ def curation(seed: int = 0) -> CurateCorpus:
             layers=(
                 Url(),
                 Lines(),
+                LanguageFilter(languages=LANGUAGES),  # before the rules, whose limits are a language's own
                 Rules(),
-                LanguageFilter(languages=LANGUAGES),
                 Perplexity(share=0.97),
                 Near(),
                 Exact(),
