@@ -30,7 +30,7 @@ LIMIT_MB = int(os.environ.get("SEATRIALS_SPEED_LIMIT_MB", "0"))
 CORE_HOUR = float(os.environ.get("SEATRIALS_SPEED_CORE_HOUR", "0.04"))  # dollars; what clouds ask for a core of a large machine, about
 DIRECTORY = Path(os.environ.get("SEATRIALS_SPEED_DIRECTORY", ".seatrials/speed"))
 PAIRS, DROPPED = 10_000, 1_000  # sampled for recall and precision
-LAYERS = ("ids", "url", "lines", "rules", "language", "near", "exact", "pii")  # those of the default chain
+LAYERS = ("ids", "url", "lines", "language", "rules", "near", "exact", "pii")  # those of the default chain
 
 # name -> (variable with the interpreter, driver, its arguments, settings of ours at equal parameters, who reads its clusters)
 PEERS = {

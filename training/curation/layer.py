@@ -60,12 +60,12 @@ class Layer(abc.ABC):
         """The judge of batches `(documents, shard, first row) -> decisions`."""
 
 
-# The layers, in the order in which the default chain runs them: name -> module:Class. Named, not imported: each has heavy imports of its own.
+# The layers, in the order in which the default chain runs them (the limits of rules are a language's own: it is known before them): name -> module:Class. Named, not imported: each has heavy imports of its own.
 LAYERS = {
     "url": "training.curation.url:Url",
     "lines": "training.curation.lines:Lines",
-    "rules": "training.curation.rules:Rules",
     "language": "training.curation.language:LanguageFilter",
+    "rules": "training.curation.rules:Rules",
     "perplexity": "training.curation.perplexity:Perplexity",
     "quality": "training.curation.quality:Quality",
     "near": "training.curation.near:Near",

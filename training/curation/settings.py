@@ -1,6 +1,6 @@
 """A curation recipe: which layers, in which order, with which settings; from TOML, or from a layer's name and `--set`.
 
-    layers = ["url", "lines", "rules", "language", "near", "exact", "pii"]
+    layers = ["url", "lines", "language", "rules", "near", "exact", "pii"]
     [near]
     permutations = 256
 
@@ -24,7 +24,7 @@ from training.curation.layer import LAYERS, Layer
 from training.curation.sources import Sources
 
 # What a run does when it is not told: cheap and narrow layers first, what needs a model or two passes over the text after them.
-DEFAULT_LAYERS = ("url", "lines", "rules", "language", "near", "exact", "pii")
+DEFAULT_LAYERS = ("url", "lines", "language", "rules", "near", "exact", "pii")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

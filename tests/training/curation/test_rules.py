@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from training.curation.layer import LAYERS, Decision
 from training.curation.rules import EMPTY, REASONS, Rules, evidence
 from training.curation.rules.modify import URL_BITS, modify
 from training.curation.rules.parameters import flagged_words, load
+from training.curation.settings import DEFAULT_LAYERS
+from training.curation.words import pieces
 from training.languages import LANGUAGES
+from training.recipes import nano
 
 SAILCRAFT = ("eng", "ind", "vie", "cmn", "tha", "lao", "zsm")
 GOOD = (
@@ -64,6 +68,27 @@ def test_modifying_twice_changes_nothing_more(text: str, more: list[str], langua
     once, _ = modify(text + "".join(more) + " ".join(more), limits, language)
     assert modify(once, limits, language) == (once, {})
     assert once == once.strip()
+
+
+@given(
+    st.text(alphabet="ab กไ็ကာ\t\n.wW，\u200b\u0301", max_size=60),
+    st.lists(st.sampled_from([*URL_BITS, "HrEf", "x" * 31, "\u0301" * 31, "ก" + "า" * 31, " ", "(" * 31])),
+    st.sampled_from(["eng", "tha", "mya", "default"]),
+)
+def test_what_the_modifications_drop_by_brute_force(text: str, more: list[str], language: str) -> None:
+    """Every piece of every stretch between spaces is asked, and spaces are taken out a character at a time."""
+    limits, text = load()[language], text + "".join(more)
+
+    def stays(piece: str) -> bool:
+        long = limits.longest_word and len(piece.strip("()., \u3001\uff0c\u200d")) > limits.longest_word
+        return not long and not (limits.url_words and re.search(r"http|www|\.com|href|//", piece, re.I))
+
+    parts = ("".join(filter(stays, pieces(part, language))) if part.strip(" \t\n") else part for part in re.split(r"([ \t\n]+)", text))
+    wanted = "".join(parts)
+    for odd in (r"  ", r" (?=[\t\n])", r"(?<=[\t\n]) ", r"\t(?=[\t\n])", r"(?<=\n)\t", r"\n(?=\n)"):
+        while re.search(odd, wanted):
+            wanted = re.sub(odd, " " if odd == "  " else "", wanted)
+    assert modify(text, limits, language)[0] == wanted.strip(" \t\n")
 
 
 def test_what_was_dropped_is_counted_and_the_rest_of_the_document_stays() -> None:
@@ -148,6 +173,12 @@ def test_a_document_of_no_known_language_is_judged_by_defaults(language: str) ->
 # ---------------------------------------------------------------------------------------------------------------- parameters
 
 
+def test_the_language_is_known_before_its_limits_are_asked() -> None:
+    """Judged before, every page without a declared language is held to the limits of `default`."""
+    for order in (list(LAYERS), DEFAULT_LAYERS, [layer.name for layer in nano.curation().chain.layers]):
+        assert order.index("language") < order.index("rules")
+
+
 def test_every_language_has_limits_and_stopwords() -> None:
     limits = load()
     assert set(limits) == {"default", *(language.iso for language in LANGUAGES)}
@@ -163,7 +194,8 @@ def test_sailcrafts_figures_are_sailcrafts() -> None:
     table = {
         "words": [(20, 100_000), (10, 100_000), (10, 100_000), (30, 1_000_000), (30, 100_000), (10, 100_000), (15, 100_000)],
         "character_n": [10, 10, 10, 3, 10, 10, 10],
-        "word_n": [5, 5, 5, 5, 5, 5, 5],
+        "word_n": [5, 5, 5, 5, 11, 8, 5],  # 5 words of units of our own
+        "word_repetition": [0.19, 0.5, 0.5, 0.96, 0.2, 0.5, 0.3],  # Malay's is ours: SailCraft's is 0.2
         "punctuation": [False, True, True, False, False, True, True],
         "url_words": [True, True, True, False, True, True, True],
         "longest_word": [25, 30, 25, 0, 30, 30, 30],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import string
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -82,3 +83,32 @@ def test_the_longest_phrase_wins_and_none_overlap() -> None:
     listed = Phrases(["a", "a b", "b c"], "eng")
     assert listed.occurrences(["a", "b", "c"]) == 1
     assert listed.covered(["a", "b", "c"]) == 2
+
+
+@given(
+    st.text(alphabet=st.sampled_from([chr(0x4E00 + k) for k in range(300)] + list("ab😀")), max_size=60),
+    st.integers(1, 3),
+    st.integers(1, 40),
+)
+def test_character_repetition_of_more_letters_than_64_bits_hold_n_of(text: str, times: int, n: int) -> None:
+    text = "".join(map(chr, range(0xE000, 0xE100))) + text * times
+    grams = [text[i : i + n] for i in range(len(text) - n + 1)]
+    counts = sorted(Counter(grams).values(), reverse=True)
+    top = min(math.isqrt(len(counts)), len(counts) - counts.count(1))
+    assert character_repetition(text, n) == pytest.approx(sum(counts[:top]) / len(grams) if grams else 0.0)
+
+
+@given(st.text(max_size=60))
+def test_special_ratio_of_any_text_by_brute_force(text: str) -> None:
+    assert special_ratio(text) == pytest.approx(sum(map(is_special, text)) / len(text) if text else 0.0)
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=30), st.lists(st.text("abcd ", min_size=1, max_size=5), max_size=5))
+def test_phrases_by_brute_force(text: list[str], phrases: list[str]) -> None:
+    listed = sorted({tuple(phrase.split()) for phrase in phrases} - {()}, key=len, reverse=True)
+    rest, lengths = text, []
+    while rest:
+        found = next((phrase for phrase in listed if tuple(rest[: len(phrase)]) == phrase), ())
+        lengths += [len(found)] if found else []
+        rest = rest[max(1, len(found)) :]
+    assert (Phrases(phrases, "eng").occurrences(text), Phrases(phrases, "eng").covered(text)) == (len(lengths), sum(lengths))

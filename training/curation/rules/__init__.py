@@ -40,7 +40,7 @@ class Rules(Layer):
     """
 
     name: ClassVar[str] = "rules"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     parameters: str = ""
     flagged: str = ""

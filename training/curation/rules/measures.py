@@ -6,13 +6,18 @@ The definitions are SailCraft's (itself after the ROOTS corpus); README.md says 
 from __future__ import annotations
 
 import functools
-import heapq
 import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
 
 from training.curation.words import LETTER_LIKE, words
+
+Numbers = np.ndarray[Any, np.dtype[np.uint64]]
+_POINTS = 0x20000  # a text with characters beyond, seldom met, is counted by sorting: a table of all of Unicode takes longer to fill
 
 # A seam between words and a joiner within one are part of how Khmer and others are written; the variation selectors belong to emoji.
 _WRITING = frozenset("\u200b\u200c" + LETTER_LIKE)
@@ -28,10 +33,9 @@ def is_special(character: str) -> bool:
 
 def letter_words(text: str, language: str) -> list[str]:
     """The words of the text without special characters at their ends; a word of digits only is none."""
-    return [word for made in words(text, language) if (word := _letters(made))]
+    return words(text, language, _letters)
 
 
-@functools.lru_cache(maxsize=2**16)
 def _letters(word: str) -> str:
     if word.isalpha():
         return word
@@ -43,9 +47,27 @@ def _letters(word: str) -> str:
     return word[start:end]
 
 
+@functools.lru_cache(maxsize=1)
+def _counted(text: str) -> tuple[list[str], list[int], Numbers]:
+    """The distinct characters of a text, how often each occurs, and the text as their numbers: what two measures of one text begin with."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    if points.max(initial=0) < _POINTS:
+        table = np.bincount(points)
+        distinct = np.flatnonzero(table)
+        counts = table[distinct]
+        table[distinct] = np.arange(len(distinct))
+        numbers = table[points]
+    else:
+        distinct, numbers, counts = np.unique(points, return_inverse=True, return_counts=True)
+    return [chr(point) for point in distinct.tolist()], counts.tolist(), numbers.astype(np.uint64)
+
+
 def special_ratio(text: str) -> float:
     """Special characters over all characters."""
-    return sum(count for character, count in Counter(text).items() if is_special(character)) / len(text) if text else 0.0
+    if not text:
+        return 0.0
+    characters, counts, _ = _counted(text)
+    return sum(count for character, count in zip(characters, counts, strict=True) if is_special(character)) / len(text)
 
 
 def character_repetition(text: str, n: int) -> float:
@@ -53,10 +75,40 @@ def character_repetition(text: str, n: int) -> float:
 
     Of d distinct n-grams, s of which occur once, the min(floor(sqrt(d)), d - s) most frequent are counted: in text without repetition none is.
     """
-    counts = Counter(text[i : i + n] for i in range(len(text) - n + 1))
-    repeated = [count for count in counts.values() if count > 1]
+    total = len(text) - n + 1
+    if total < 1:
+        return 0.0
+    characters, _, numbers = _counted(text)
+    grams = np.sort(_grams(numbers, len(characters), n))
+    ends = np.append(np.flatnonzero(grams[1:] != grams[:-1]), total - 1)
+    counts = np.diff(ends, prepend=-1)
+    repeated = counts[counts > 1]
     top = min(math.isqrt(len(counts)), len(repeated))
-    return sum(heapq.nlargest(top, repeated)) / (len(text) - n + 1) if top else 0.0
+    return int(np.sort(repeated)[len(repeated) - top :].sum()) / total if top else 0.0
+
+
+def _grams(numbers: Numbers, distinct: int, n: int) -> Numbers:
+    """A number for each n-gram of a row of numbers below `distinct`: equal for equal n-grams, and for them alone.
+
+    Shorter n-grams are the digits of longer ones, as many as 64 bits hold; where n needs more, what is made is numbered anew and put together again.
+    The last digit may lie over the one before it.
+    """
+    length = 1
+    while length < n:
+        digits, size = 1, distinct
+        while digits * length < n and size * distinct <= 2**64:
+            digits, size = digits + 1, size * distinct
+        longer = min(n, digits * length)
+        grams = np.zeros(len(numbers) - (longer - length), dtype=np.uint64)
+        for digit in range(digits):
+            start = min(digit * length, longer - length)
+            grams *= np.uint64(distinct)
+            grams += numbers[start : start + len(grams)]
+        length, numbers = longer, grams
+        if length < n:
+            found, places = np.unique(grams, return_inverse=True)
+            distinct, numbers = len(found), places.astype(np.uint64)
+    return numbers
 
 
 def word_repetition(found: Sequence[str], n: int) -> float:
@@ -83,15 +135,15 @@ class Phrases:
 
     def _found(self, text: Sequence[str]) -> list[int]:
         """The lengths, in words, of the occurrences from left to right, the longest first, none overlapping."""
-        lengths, place = [], 0
-        while place < len(text):
-            step = 1
-            for phrase in self._starting.get(text[place], ()):
+        lengths, free = [], 0
+        for place in [place for place, word in enumerate(text) if word in self._starting]:
+            if place < free:
+                continue
+            for phrase in self._starting[text[place]]:
                 if len(phrase) == 1 or tuple(text[place : place + len(phrase)]) == phrase:
-                    step = len(phrase)
-                    lengths.append(step)
+                    lengths.append(len(phrase))
+                    free = place + len(phrase)
                     break
-            place += step
         return lengths
 
     def occurrences(self, text: Sequence[str]) -> int:
