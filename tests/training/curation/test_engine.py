@@ -103,3 +103,31 @@ def test_map_keeps_the_order_and_passes_on_the_first_error(workers: int) -> None
     assert list(engine.map(abs, [-3, 2, -1])) == [3, 2, 1]
     with pytest.raises(ValueError, match="invalid literal"):
         list(engine.map(int, ["1", "x", "2"]))
+
+
+def imported(name: str) -> bool:
+    """Whether an array made of a list, in this process, imported a module that Arrow likes to have."""
+    import pyarrow
+
+    pyarrow.array(["a"])
+    return name in sys.modules
+
+
+def test_processes_of_map_hold_what_is_slow_to_import_and_not_pandas() -> None:
+    assert list(Engine(workers=2).map(imported, ["numba", "training.curation.chain", "pandas"])) == [True, True, False]
+
+
+def test_frames_are_still_made_where_arrow_was_told_to_do_without_pandas() -> None:
+    code = (
+        "import sys, pyarrow\n"
+        "from training.curation.engine import without_pandas\n"
+        "without_pandas()\n"
+        "assert pyarrow.array(['a', None]).to_pylist() == ['a', None] and 'pandas' not in sys.modules\n"
+        "frame = pyarrow.table({'a': [1.5, None], 'b': ['x', 'y']}).to_pandas()\n"
+        "assert pyarrow.Table.from_pandas(frame).to_pydict() == {'a': [1.5, None], 'b': ['x', 'y']}\n"
+        "assert pyarrow.array(frame['a']).null_count == 1\n"
+        "without_pandas()\n"  # of no effect by now, and no error
+        "assert len(pyarrow.table({'a': [1]}).to_pandas()) == 1\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
