@@ -1,4 +1,4 @@
-"""Curation: near-deduplication beside datatrove and text-dedup, language identification beside fastText, every layer, the chain, its memory.
+"""Curation: near-deduplication beside datatrove and text-dedup, language identification beside fastText, every layer, the chain.
 
 SEATRIALS_SPEED_DOCUMENTS=200000 SEATRIALS_SPEED_DATATROVE=PYTHON SEATRIALS_SPEED_TEXT_DEDUP=PYTHON SEATRIALS_LID176=lid.176.ftz \
     SEATRIALS_HUB=DIR pytest benchmarks/speed/test_curation.py -s
@@ -27,7 +27,6 @@ from benchmarks.speed.side_by_side import ROOT, Measured, in_processes, side_by_
 DOCUMENTS = int(os.environ.get("SEATRIALS_SPEED_DOCUMENTS", "20000"))
 ROUNDS = int(os.environ.get("SEATRIALS_SPEED_ROUNDS", "1"))
 WORKERS = int(os.environ.get("SEATRIALS_SPEED_WORKERS", os.cpu_count() or 1))
-LIMIT_MB = int(os.environ.get("SEATRIALS_SPEED_LIMIT_MB", "0"))
 CORE_HOUR = float(os.environ.get("SEATRIALS_SPEED_CORE_HOUR", "0.04"))  # dollars; what clouds ask for a core of a large machine, about
 DIRECTORY = Path(os.environ.get("SEATRIALS_SPEED_DIRECTORY", ".seatrials/speed"))
 PAIRS, DROPPED = 10_000, 1_000  # sampled for recall and precision
@@ -197,18 +196,6 @@ def test_default_chain(output: Path) -> None:
         hours = many.seconds * grown / 3600
         print(f"| a terabyte of text, {how} | {hours:,.0f} core-hours | ${hours * CORE_HOUR:,.0f} at ${CORE_HOUR} a core-hour |")
     assert many.result["documents"] == large.documents
-
-
-def test_memory_of_the_chain_at_three_times_the_input(output: Path) -> None:
-    """Rows: documents, MB of text, limit, peak MB of all processes. SEATRIALS_SPEED_LIMIT_MB is enforced where a cgroup can be made."""
-    needed(*LAYERS)
-    for documents in (DOCUMENTS, 3 * DOCUMENTS):
-        made = corpus(documents)
-        found = in_processes(ours("chain", made, output / str(documents)), LIMIT_MB)
-        shutil.rmtree(output / str(documents))
-        limit = f"{LIMIT_MB} MB" if found.result["limited"] else f"{LIMIT_MB} MB asked, none set" if LIMIT_MB else "none"
-        print(f"\n| memory of the chain | {documents} | {made.bytes / 1e6:.0f} | {limit} | {found.peak_mb:.0f} | {found.seconds:.0f} |")
-        assert found.result["documents"] == documents
 
 
 def labelled(hub: Path, most: int) -> list[tuple[str, str]]:
