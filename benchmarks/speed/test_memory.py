@@ -16,8 +16,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import pytest
-
 from benchmarks.speed import test_curation as speed
 from benchmarks.speed.curation_corpus import Corpus, generate
 from benchmarks.speed.side_by_side import Measured, in_processes
