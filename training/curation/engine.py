@@ -13,8 +13,10 @@ import concurrent.futures
 import dataclasses
 import importlib.abc
 import multiprocessing
+import multiprocessing.connection
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -58,7 +60,7 @@ class Engine:
             return
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["training.curation.warm"])
-        with concurrent.futures.ProcessPoolExecutor(min(self.workers, len(told)), mp_context=context) as pool:
+        with concurrent.futures.ProcessPoolExecutor(min(self.workers, len(told)), context, _end_with_parent) as pool:
             yield from pool.map(function, told)
 
     def _ray(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -82,6 +84,19 @@ def without_pandas() -> None:
         pyarrow.scalar("")  # asks once for pandas, to know its types; `to_pandas` and `from_pandas` ask again
     finally:
         sys.meta_path.remove(refusal)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed: it would wait for work for ever, or write beside the run that goes on."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch(sentinel: int) -> None:
+        multiprocessing.connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
 
 
 class _NoPandas(importlib.abc.MetaPathFinder):

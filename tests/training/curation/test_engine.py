@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,47 @@ def test_frames_are_still_made_where_arrow_was_told_to_do_without_pandas() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
+
+
+WAITING = """
+import os, sys, time
+from pathlib import Path
+from training.curation.engine import Engine
+
+def wait(directory):
+    (directory / str(os.getpid())).touch()
+    time.sleep(300)
+
+if __name__ == "__main__":
+    list(Engine(workers=2).map(wait, [Path(sys.argv[1])] * 2))
+"""
+
+
+def test_processes_end_when_the_run_is_killed(tmp_path: Path) -> None:
+    script, told = tmp_path / "waiting.py", tmp_path / "told"
+    script.write_text(WAITING)
+    told.mkdir()
+    run = subprocess.Popen(
+        [sys.executable, str(script), str(told)], env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    )
+    try:
+        until(lambda: len(list(told.iterdir())) == 2)
+    finally:
+        run.kill()
+        run.wait()
+    until(lambda: not any(alive(int(path.name)) for path in told.iterdir()))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
