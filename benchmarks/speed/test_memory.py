@@ -26,7 +26,7 @@ LIMIT_MB = int(os.environ.get("SEATRIALS_SPEED_LIMIT_MB", "256"))
 TIMES = [int(part) for part in os.environ.get("SEATRIALS_SPEED_TIMES", "1,2,3").split(",")]
 TABLES_MB = int(os.environ.get("SEATRIALS_SPEED_TABLES_MB", "32"))
 WORKERS = int(os.environ.get("SEATRIALS_SPEED_WORKERS", "1"))
-MOST_GROWTH = 0.5  # bytes of memory a byte of text: what is known of a document (ids, keys, places) may grow, texts may not
+MOST_GROWTH = 0.5  # bytes of memory a byte of text, from 20,000 documents on (with fewer the first shard is still filling): what is known of a document (ids, keys, places) may grow, texts may not
 
 
 def chain(made: Corpus, output: Path, limit_mb: int) -> Measured:
