@@ -22,7 +22,7 @@ from typing import Any
 
 from training.curation import chain, settings
 from training.curation.documents import read
-from training.curation.engine import Engine
+from training.curation.engine import Engine, without_pandas
 from training.curation.layer import Decision, Judge, Layer
 
 FLOORS = ("read", "hash", "documents", "pass")
@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--workers", type=int, required=True)
     given = parser.parse_args(arguments)
+    without_pandas()  # as the command line of curation does
     engine, names = Engine(workers=given.workers), given.layers.split(",")
     given.output.mkdir(parents=True, exist_ok=True)
     shards = sorted(given.input.glob("*.parquet"))

@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed.processes REPORT.json [--limit-mb 1200] -- COMMAND ...
 
-Memory is the sum of proportional set sizes (a page that n processes share counts 1/n in each), sampled; so is what a limit would have to hold
-that does not count cached files. A limit is a memory cgroup, which takes rights that few machines give; `limited` in the report says whether it was set.
+Memory is the sum of proportional set sizes (a page that n processes share counts 1/n in each), sampled; `held_mb` is the part of it that is no page of a
+file, which a limit cannot make the system give back. A limit is a memory cgroup, which takes rights that few machines give; `limited` in the report says whether it was set.
 """
 
 from __future__ import annotations
@@ -44,14 +44,16 @@ def below(pid: int) -> list[int]:
     return found
 
 
-def memory_mb(pids: Sequence[int]) -> float:
-    """The sum of their proportional set sizes; one that has gone meanwhile counts nothing."""
-    total = 0
+def memory_mb(pids: Sequence[int]) -> tuple[float, float]:
+    """(the sum of their proportional set sizes, how much of it is no page of a file); one that has gone meanwhile counts nothing."""
+    total = held = 0
     for pid in pids:
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-            total += int(next(line for line in lines if line.startswith("Pss:")).split()[1])
-    return total / 1024
+        with contextlib.suppress(OSError, KeyError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+            sizes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+            total += sizes["Pss"]
+            held += sizes["Pss_Anon"] + sizes["Pss_Shmem"]
+    return total / 1024, held / 1024
 
 
 @contextlib.contextmanager
@@ -89,10 +91,10 @@ def run(command: Sequence[str], limit_mb: int) -> dict[str, float | int | bool]:
         enter = None if group is None else (lambda: (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii"))
         begun = time.monotonic()
         process = subprocess.Popen(command, preexec_fn=enter)
-        peak, rc, ended = 0.0, None, 0.0
+        peak, held, rc, ended = 0.0, 0.0, None, 0.0
         while True:
             pids = below(os.getpid())
-            peak = max(peak, memory_mb(pids))
+            peak, held = map(max, (peak, held), memory_mb(pids))
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -111,6 +113,7 @@ def run(command: Sequence[str], limit_mb: int) -> dict[str, float | int | bool]:
         "seconds": used.ru_utime + used.ru_stime,
         "wall": ended - begun,
         "peak_mb": peak,
+        "held_mb": held,
         "limited": group is not None,
     }
 

@@ -48,16 +48,16 @@ def in_this_process(work: Callable[[], Any]) -> Measured:
     return Measured(seconds=seconds, peak_mb=resident_mb("VmHWM") - before, result=result)
 
 
-def in_processes(command: Sequence[str], limit_mb: int = 0) -> Measured:
-    """One round of a command; the result is the JSON of the last line it prints, and `limited` whether the limit could be set.
+def in_processes(command: Sequence[str], limit_mb: int = 0, told: Path | None = None) -> Measured:
+    """One round of a command; the result is the JSON of the last line it prints, or of the file `told`, with more of what processes.py reports.
 
     Raises RuntimeError with the end of its output where it fails.
     """
     with tempfile.TemporaryDirectory() as aside:
-        report, told = Path(aside, "report.json"), Path(aside, "output.txt")
+        report, printed = Path(aside, "report.json"), Path(aside, "output.txt")
         runner = [sys.executable, "-m", "benchmarks.speed.processes", str(report), "--limit-mb", str(limit_mb), "--", *command]
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        with told.open("wb") as output:
+        with printed.open("wb") as output:
             ended = subprocess.run(
                 runner,
                 stdout=output,
@@ -65,11 +65,13 @@ def in_processes(command: Sequence[str], limit_mb: int = 0) -> Measured:
                 env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": paths},
                 check=False,
             )
-        lines = told.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = printed.read_text(encoding="utf-8", errors="replace").splitlines()
         if ended.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n" + "\n".join(lines[-30:]))
         found = json.loads(report.read_text(encoding="utf-8"))
-        result = json.loads(lines[-1]) | {"limited": found["limited"], "wall": found["wall"]}
+        result = json.loads(told.read_text(encoding="utf-8") if told else lines[-1]) | {
+            key: found[key] for key in ("limited", "wall", "held_mb")
+        }
         return Measured(seconds=found["seconds"], peak_mb=found["peak_mb"], result=result)
 
 

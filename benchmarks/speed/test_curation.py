@@ -1,9 +1,10 @@
-"""Curation: near-deduplication beside datatrove and text-dedup, every layer, the chain, its memory.
+"""Curation: near-deduplication beside datatrove and text-dedup, every layer, the chain.
 
+python -m benchmarks.speed.curation_corpus --documents 200000 --directory .seatrials/speed      # and 50000; else the first test does it
 SEATRIALS_SPEED_DOCUMENTS=200000 SEATRIALS_SPEED_DATATROVE=PYTHON SEATRIALS_SPEED_TEXT_DEDUP=PYTHON \
     pytest benchmarks/speed/test_curation.py -s
 
-Each test prints rows of the README's tables. Work is a command, measured with all its processes (`processes.py`): CPU seconds and peak memory. The corpus
+Each test prints a row as it ends, and the README's tables stand together at the end. Work is a command, measured with all its processes (`processes.py`): CPU seconds and peak memory. The corpus
 (`curation_corpus.py`) is generated under SEATRIALS_SPEED_DIRECTORY, once a size; a quarter of it gives the growth with size, as the exponent
 of CPU seconds in documents. The peers' environments are named by their interpreters (peers/*.py say what to install). SEATRIALS_SPEED_WORKERS: processes.
 """
@@ -26,7 +27,6 @@ from benchmarks.speed.side_by_side import ROOT, Measured, in_processes, side_by_
 DOCUMENTS = int(os.environ.get("SEATRIALS_SPEED_DOCUMENTS", "20000"))
 ROUNDS = int(os.environ.get("SEATRIALS_SPEED_ROUNDS", "1"))
 WORKERS = int(os.environ.get("SEATRIALS_SPEED_WORKERS", os.cpu_count() or 1))
-LIMIT_MB = int(os.environ.get("SEATRIALS_SPEED_LIMIT_MB", "0"))
 CORE_HOUR = float(os.environ.get("SEATRIALS_SPEED_CORE_HOUR", "0.04"))  # dollars; what clouds ask for a core of a large machine, about
 DIRECTORY = Path(os.environ.get("SEATRIALS_SPEED_DIRECTORY", ".seatrials/speed"))
 PAIRS, DROPPED = 10_000, 1_000  # sampled for recall and precision
@@ -56,6 +56,33 @@ PEERS = {
         near_truth.of_text_dedup,
     ),
 }
+
+# The tables: name -> the heads of their columns.
+TABLES = {
+    "near-deduplication": "case | documents | GB | ours, CPU s | theirs, CPU s | ratio | peak of ours, MB | of theirs | dropped by ours | "
+    "by theirs | precision at .7 of ours | of theirs",
+    "recall": "case | scripts | similarity | pairs | ours | theirs",
+    "layers": "work | documents | CPU s | documents/s/core | GB/core-hour | exponent | peak at a quarter, MB | at all | kept",
+    "steps": "dropped by",
+    "a terabyte": "at | core-hours | $",
+}
+said: dict[str, list[str]] = {name: [] for name in TABLES}
+
+
+def say(table: str, *cells: object) -> None:
+    """A row of a table, now and at the end."""
+    line = f"| {' | '.join(map(str, cells))} |"
+    said[table].append(line)
+    print(f"\n{table} {line}", flush=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables() -> Iterator[None]:
+    """Print what all tests have said."""
+    yield
+    for name, heads in TABLES.items():
+        if said[name]:
+            print(f"\n\n{name}\n\n| {heads} |\n{'|---' * (heads.count('|') + 1)}|\n" + "\n".join(said[name]))
 
 
 def needed(*layers: str) -> None:
@@ -134,16 +161,15 @@ def test_near_deduplication(case: str, output: Path) -> None:
     labels = {"ours": near_truth.of_ours(made, mine), "theirs": labels_of(made, other)}
     right = {name: near_truth.precision(made, each, 0.7, DROPPED) for name, each in labels.items()}
     a, b = found["ours"], found["theirs"]
-    print(
-        f"\n| near, {case} | {made.documents} | {gigabytes(made):.2f} | {a.seconds:.0f} | {b.seconds:.0f} | {b.seconds / a.seconds:.1f} | "
-        f"{a.peak_mb:.0f} | {b.peak_mb:.0f} | {a.result['dropped']} | {b.result['dropped']} | {right['ours']:.3f} | {right['theirs']:.3f} |"
-    )
+    costs = (f"{a.seconds:.1f}", f"{b.seconds:.1f}", f"{b.seconds / a.seconds:.1f}", f"{a.peak_mb:.0f}", f"{b.peak_mb:.0f}")
+    found_right = (a.result["dropped"], b.result["dropped"], f"{right['ours']:.3f}", f"{right['theirs']:.3f}")
+    say("near-deduplication", case, made.documents, f"{gigabytes(made):.2f}", *costs, *found_right)
     pairs, similar = near_truth.planted(made, PAIRS)
     latin = near_truth.spaced(made, pairs)
     for where, some in (("five scripts", slice(None)), ("Latin", latin)):
         curves = {name: near_truth.recall(each, pairs[some], similar[some]) for name, each in labels.items()}
         for name, (count, share) in curves["ours"].items():
-            print(f"| recall, {case}, {where} | {name} | {count} | {share:.3f} | {curves['theirs'][name][1]:.3f} |")
+            say("recall", case, where, name, count, f"{share:.3f}", f"{curves['theirs'][name][1]:.3f}")
     assert right["ours"] >= 0.99
     for name, (count, share) in near_truth.recall(labels["ours"], pairs, similar).items():
         if float(name.split()[0]) >= 0.9 and count:
@@ -153,10 +179,8 @@ def test_near_deduplication(case: str, output: Path) -> None:
 def row(name: str, small: Corpus, large: Corpus, few: Measured, many: Measured, kept: str) -> None:
     """A row: name, documents, documents/s/core, GB/core-hour, exponent of growth, peak MB at a quarter and at all, what is kept."""
     exponent = math.log(many.seconds / few.seconds) / math.log(large.documents / small.documents)
-    print(
-        f"\n| {name} | {large.documents} | {many.seconds:.1f} | {large.documents / many.seconds:,.0f} | "
-        f"{gigabytes(large) * 3600 / many.seconds:.2f} | {exponent:.2f} | {few.peak_mb:.0f} | {many.peak_mb:.0f} | {kept} |"
-    )
+    rates = (f"{large.documents / many.seconds:,.0f}", f"{gigabytes(large) * 3600 / many.seconds:.2f}", f"{exponent:.2f}")
+    say("layers", name, large.documents, f"{many.seconds:.1f}", *rates, f"{few.peak_mb:.0f}", f"{many.peak_mb:.0f}", kept)
 
 
 def at_both_sizes(do: str, layers: str, output: Path) -> tuple[Corpus, Corpus, Measured, Measured]:
@@ -189,22 +213,10 @@ def test_default_chain(output: Path) -> None:
     needed(*LAYERS)
     small, large, few, many = at_both_sizes("chain", "", output)
     row("the default chain", small, large, few, many, f"{many.result['kept'] / many.result['documents']:.3f}")
-    print("| dropped by step | " + ", ".join(f"{name} {count}" for name, count in many.result["steps"].items()) + " |")
+    say("steps", ", ".join(f"{name} {count}" for name, count in many.result["steps"].items()))
     exponent = max(1.0, math.log(many.seconds / few.seconds) / math.log(large.documents / small.documents))
     times = 1e12 / large.bytes
-    for how, grown in (("at this rate", times), (f"at this growth, {exponent:.2f}", times**exponent)):
+    for how, grown in (("this rate", times), (f"this growth, {exponent:.2f}", times**exponent)):
         hours = many.seconds * grown / 3600
-        print(f"| a terabyte of text, {how} | {hours:,.0f} core-hours | ${hours * CORE_HOUR:,.0f} at ${CORE_HOUR} a core-hour |")
+        say("a terabyte", how, f"{hours:,.0f}", f"{hours * CORE_HOUR:,.0f} at ${CORE_HOUR} a core-hour")
     assert many.result["documents"] == large.documents
-
-
-def test_memory_of_the_chain_at_three_times_the_input(output: Path) -> None:
-    """Rows: documents, MB of text, limit, peak MB of all processes. SEATRIALS_SPEED_LIMIT_MB is enforced where a cgroup can be made."""
-    needed(*LAYERS)
-    for documents in (DOCUMENTS, 3 * DOCUMENTS):
-        made = corpus(documents)
-        found = in_processes(ours("chain", made, output / str(documents)), LIMIT_MB)
-        shutil.rmtree(output / str(documents))
-        limit = f"{LIMIT_MB} MB" if found.result["limited"] else f"{LIMIT_MB} MB asked, none set" if LIMIT_MB else "none"
-        print(f"\n| memory of the chain | {documents} | {made.bytes / 1e6:.0f} | {limit} | {found.peak_mb:.0f} | {found.seconds:.0f} |")
-        assert found.result["documents"] == documents

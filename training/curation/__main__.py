@@ -77,8 +77,9 @@ def _settings(name: str) -> str:
 
 def _run(given: argparse.Namespace) -> int:
     from training.curation import chain, report, settings
-    from training.curation.engine import Engine
+    from training.curation.engine import Engine, without_pandas
 
+    without_pandas()
     if given.workers < 0:
         raise CurationError(f"--workers {given.workers}: 1 or more, or 0 for one a core")
     if given.do == "run":

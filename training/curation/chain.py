@@ -239,22 +239,24 @@ def _judge_shard(item: tuple[int, Path], layer: Layer, directory: Path) -> dict[
     """Judge one shard: kept documents, dropped ones with their reasons, counts last."""
     number, path = item
     judge = layer.judge(directory / "plan")
-    kept: list[Document] = []
     dropped: list[dict[str, Any]] = []
     tally = _Tally()
-    first = 0
-    for batch in _batches(path):
-        decisions = judge(batch, number, first)
-        if len(decisions) != len(batch):
-            raise CurationError(f"layer {layer.name} gave {len(decisions)} decisions on {len(batch)} documents; it is at fault")
-        for made, decision in zip(batch, decisions, strict=True):
-            tally.add(made, decision)
-            if decision.document is not None:
-                kept.append(decision.document)
-            else:
-                dropped.append(_dropped(made, decision))
-        first += len(batch)
-    shards_of.write(directory / "kept" / f"{number:05d}.parquet", kept)
+
+    def kept() -> Iterator[Document]:
+        first = 0
+        for batch in _batches(path):
+            decisions = judge(batch, number, first)
+            if len(decisions) != len(batch):
+                raise CurationError(f"layer {layer.name} gave {len(decisions)} decisions on {len(batch)} documents; it is at fault")
+            for made, decision in zip(batch, decisions, strict=True):
+                tally.add(made, decision)
+                if decision.document is not None:
+                    yield decision.document
+                else:
+                    dropped.append(_dropped(made, decision))
+            first += len(batch)
+
+    shards_of.write(directory / "kept" / f"{number:05d}.parquet", kept())
     _write(directory / "dropped" / f"{number:05d}.jsonl", _jsonl(dropped))
     counts = tally.facts()
     _write_json(directory / "counts" / f"{number:05d}.json", counts)

@@ -11,6 +11,7 @@ import dataclasses
 import glob
 import gzip
 import io
+import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -199,12 +200,12 @@ def _parquet(path: Path, quarantine: Quarantine) -> Iterator[Document]:
 
 
 def write(path: Path, documents: Iterable[Document]) -> int:
-    """Write one shard, whole or not at all; returns how many documents are in it. Its name says the format."""
-    rows = [made.row() for made in documents]
+    """Write one shard, whole or not at all; returns how many documents are in it. Its name says the format; of Parquet no text is held."""
     with whole(path) as aside:
+        if suffix_of(path) == ".parquet":
+            return _write_parquet(aside, documents)
+        rows = [made.row() for made in documents]
         match suffix_of(path):
-            case ".parquet":
-                _write_parquet(aside, rows)
             case ".jsonl":
                 aside.write_bytes(_lines(rows))
             case ".jsonl.gz":
@@ -223,33 +224,52 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n" for row in rows)
 
 
-def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _write_parquet(path: Path, documents: Iterable[Document]) -> int:
     """Known columns as strings; others as what they are, or as JSON where their values are of several types."""
     import pyarrow
     import pyarrow.parquet
 
-    others = sorted({name for row in rows for name in row} - set(COLUMNS))
-    columns = {name: pyarrow.array([row[name] for row in rows], pyarrow.string()) for name in COLUMNS}
-    for name in others:
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = pyarrow.array(values)
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
-            columns[name] = pyarrow.array(
-                [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values]
-            )
-    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=ROW_GROUP, compression="zstd")
+    # what type another column has is known when the last document is, so the texts wait on disk, a row group a chunk
+    spool = path.with_name(f"{path.name}.arrow")
+    schema = pyarrow.schema([(name, pyarrow.string()) for name in COLUMNS])
+    extras: list[Mapping[str, Any]] = []
+    try:
+        with pyarrow.OSFile(str(spool), "wb") as sink, pyarrow.ipc.new_file(sink, schema) as file:
+            stream = iter(documents)
+            while batch := list(itertools.islice(stream, ROW_GROUP)):
+                file.write_batch(
+                    pyarrow.record_batch(
+                        [pyarrow.array([getattr(made, name) for made in batch], pyarrow.string()) for name in COLUMNS], schema
+                    )
+                )
+                extras += [made.extra for made in batch]
+        with pyarrow.memory_map(str(spool)) as source:
+            table = pyarrow.ipc.open_file(source).read_all()
+            for name in sorted({name for extra in extras for name in extra} - set(COLUMNS)):
+                values = [extra.get(name) for extra in extras]
+                try:
+                    column = pyarrow.array(values)
+                except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+                    told = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values]
+                    column = pyarrow.array(told)
+                table = table.append_column(name, column)
+            pyarrow.parquet.write_table(table, path, row_group_size=ROW_GROUP, compression="zstd")
+            del table
+    finally:
+        spool.unlink(missing_ok=True)
+    return len(extras)
 
 
-def in_shards(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Cut a stream into what fits a shard."""
-    part: list[Document] = []
-    size = 0
-    for made in documents:
-        part.append(made)
-        size += len(made.text)
-        if len(part) >= SHARD_DOCUMENTS or size >= SHARD_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
+def in_shards(documents: Iterable[Document]) -> Iterator[Iterator[Document]]:
+    """Cut a stream into what fits a shard; each part is to be taken to its end before the next."""
+    stream = iter(documents)
+
+    def part(made: Document) -> Iterator[Document]:
+        count, size = 1, len(made.text)
+        yield made
+        while count < SHARD_DOCUMENTS and size < SHARD_BYTES and (following := next(stream, None)) is not None:
+            count, size = count + 1, size + len(following.text)
+            yield following
+
+    for first in stream:
+        yield part(first)

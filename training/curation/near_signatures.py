@@ -66,13 +66,20 @@ def classes() -> npt.NDArray[np.int32]:
     return table
 
 
+def warm() -> None:
+    """Do once what every process would do at its first batch: the table of code points, and all that numba needs to load any kernel."""
+    classes()
+    _stream(2)
+
+
 def shingles(texts: Any, scheme: Scheme) -> Shingles:
     """The shingles of an Arrow array of strings, in their order (splitmix, repeated ones too) or as a sorted set (sha1)."""
     if scheme.hash == "sha1":
         return _sha1(texts, scheme.shingle)
     import pyarrow
 
-    texts = texts.cast(pyarrow.large_string()).fill_null("")
+    texts = texts.cast(pyarrow.large_string())
+    texts = texts.fill_null("") if texts.null_count else texts  # it imports pyarrow.compute, even for nothing
     _, offsets, data = texts.buffers()
     bounds = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
     # Arrow leaves out the buffer of a column of empty strings

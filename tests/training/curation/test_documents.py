@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -166,6 +171,53 @@ def test_shards_keep_the_order_and_their_limits(sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "SHARD_DOCUMENTS", 4)
         patch.setattr(shards, "SHARD_BYTES", 60)
-        parts = list(shards.in_shards(made))
+        parts = [list(part) for part in shards.in_shards(made)]
     assert [one for part in parts for one in part] == made
     assert all(1 <= len(part) <= 4 and sum(len(one.text) for one in part[:-1]) < 60 for part in parts)
+
+
+def test_a_parquet_shard_is_what_arrow_writes_of_the_whole_table(tmp_path: Path) -> None:
+    made = [
+        Document(
+            id=str(row), text="กข\n" * (row % 7 + 1), extra={"year": row} if row % 3 else {"year": row, "tags": ["a", row][row // 1_500]}
+        )
+        for row in range(2_500)
+    ]
+    assert shards.write(tmp_path / "a.parquet", iter(made)) == len(made)
+    columns = {name: pyarrow.array([getattr(one, name) for one in made], pyarrow.string()) for name in shards.COLUMNS}
+    tags = [one.extra.get("tags") for one in made]  # of two types: as JSON
+    columns["tags"] = pyarrow.array([None if tag is None else json.dumps(tag) for tag in tags])
+    columns["year"] = pyarrow.array([one.extra["year"] for one in made])
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "b.parquet", row_group_size=shards.ROW_GROUP, compression="zstd")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
+
+
+def test_of_a_parquet_shard_two_row_groups_of_documents_are_held_and_no_more(tmp_path: Path) -> None:
+    alive: list[weakref.ref[Document]] = []
+    most = 0
+
+    def made() -> Iterator[Document]:
+        nonlocal most
+        for row in range(6 * shards.ROW_GROUP):
+            one = Document(id=str(row), text="x")
+            alive.append(weakref.ref(one))
+            if row % 500 == 0:
+                gc.collect()
+                most = max(most, sum(ref() is not None for ref in alive))
+            yield one
+
+    for number, part in enumerate(shards.in_shards(made())):
+        shards.write(tmp_path / f"{number}.parquet", part)
+    assert len(alive) == 6 * shards.ROW_GROUP
+    assert most <= 2 * shards.ROW_GROUP + 2
+
+
+def test_a_parquet_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def made() -> Iterator[Document]:
+        yield Document(id="a", text="one")
+        raise CurationError("stop")
+
+    with pytest.raises(CurationError, match="stop"):
+        shards.write(tmp_path / "a.parquet", made())
+    assert not list(tmp_path.iterdir())

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,75 @@ def test_map_keeps_the_order_and_passes_on_the_first_error(workers: int) -> None
     assert list(engine.map(abs, [-3, 2, -1])) == [3, 2, 1]
     with pytest.raises(ValueError, match="invalid literal"):
         list(engine.map(int, ["1", "x", "2"]))
+
+
+def imported(name: str) -> bool:
+    """Whether an array made of a list, in this process, imported a module that Arrow likes to have."""
+    import pyarrow
+
+    pyarrow.array(["a"])
+    return name in sys.modules
+
+
+def test_processes_of_map_hold_what_is_slow_to_import_and_not_pandas() -> None:
+    assert list(Engine(workers=2).map(imported, ["numba", "training.curation.chain", "pandas"])) == [True, True, False]
+
+
+def test_frames_are_still_made_where_arrow_was_told_to_do_without_pandas() -> None:
+    code = (
+        "import sys, pyarrow\n"
+        "from training.curation.engine import without_pandas\n"
+        "without_pandas()\n"
+        "assert pyarrow.array(['a', None]).to_pylist() == ['a', None] and 'pandas' not in sys.modules\n"
+        "frame = pyarrow.table({'a': [1.5, None], 'b': ['x', 'y']}).to_pandas()\n"
+        "assert pyarrow.Table.from_pandas(frame).to_pydict() == {'a': [1.5, None], 'b': ['x', 'y']}\n"
+        "assert pyarrow.array(frame['a']).null_count == 1\n"
+        "without_pandas()\n"  # of no effect by now, and no error
+        "assert len(pyarrow.table({'a': [1]}).to_pandas()) == 1\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+WAITING = """
+import os, sys, time
+from pathlib import Path
+from training.curation.engine import Engine
+
+def wait(directory):
+    (directory / str(os.getpid())).touch()
+    time.sleep(300)
+
+if __name__ == "__main__":
+    list(Engine(workers=2).map(wait, [Path(sys.argv[1])] * 2))
+"""
+
+
+def test_processes_end_when_the_run_is_killed(tmp_path: Path) -> None:
+    script, told = tmp_path / "waiting.py", tmp_path / "told"
+    script.write_text(WAITING)
+    told.mkdir()
+    run = subprocess.Popen(
+        [sys.executable, str(script), str(told)], env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    )
+    try:
+        until(lambda: len(list(told.iterdir())) == 2)
+    finally:
+        run.kill()
+        run.wait()
+    until(lambda: not any(alive(int(path.name)) for path in told.iterdir()))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

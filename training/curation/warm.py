@@ -1,0 +1,14 @@
+"""What the processes of `Engine.map` have done before they are forked: importing it is all there is to it.
+
+Chosen by what it costs each process: Arrow, numba and the registries that numba fills when it loads its first kernel are half a second of a core.
+"""
+
+from __future__ import annotations
+
+import pyarrow.parquet  # noqa: F401
+
+from training.curation import chain, near_clusters, near_signatures  # noqa: F401
+from training.curation.engine import without_pandas
+
+without_pandas()
+near_signatures.warm()
