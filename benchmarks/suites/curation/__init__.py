@@ -177,8 +177,7 @@ def _text(values: dict[str, Any], truth: Truth, document: corpus.Kept) -> None:
         values["text_kept"] = measures.share(truth.text, document.text) * len(truth.text)
         values["text_left"] = float(len(document.text))
         values["text_strange"] = (1 - measures.share(document.text, truth.text)) * len(document.text)
-    left, every = measures.surroundings(document.text, truth.declared, truth.host)
-    values["boilerplate_left"], values["boilerplate"] = float(left), float(every)
+    values["boilerplate"], values["boilerplate_left"] = 1.0, float(measures.surrounded(document.text, truth.declared, truth.host))
     private = [one for held in truth.private.values() for one in held]
     values["private"], values["private_left"] = float(bool(private)), float(any(one in document.text for one in private))
 

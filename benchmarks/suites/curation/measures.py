@@ -35,11 +35,10 @@ def stands(passage: str, text: str) -> bool:
     return share(passage, text) > STANDS
 
 
-def surroundings(text: str, iso: str, host: str) -> tuple[int, int]:
-    """(left, all): how many of the lines that stand on every page of the host are lines of the text still."""
+def surrounded(text: str, iso: str, host: str) -> bool:
+    """Whether a line that stands on every page of the host is a line of the text still."""
     lines = {" ".join(line.split()) for line in text.split("\n")}
-    every = boilerplate(iso, host)
-    return sum(" ".join(line.split()) in lines for line in every), len(every)
+    return any(" ".join(line.split()) in lines for line in boilerplate(iso, host))
 
 
 def purity(texts: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
