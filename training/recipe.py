@@ -61,10 +61,11 @@ class TextFiles:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CuratedText:
-    """The documents of one language in the corpus that a parent stage made (paper 3)."""
+    """The documents of one language in the corpus that a parent stage made (paper 3): all of them, or those of some of its `sources`."""
 
     language: str
     stage: str = "curation"
+    sources: tuple[str, ...] = ()
 
 
 Source = WorldText | HubText | TextFiles | CuratedText

@@ -236,7 +236,7 @@ IDENTITY = {
     "WorldText": {"language", "documents", "split", "seed"},
     "HubText": {"dataset", "config", "split", "field", "language", "licence", "select", "mirror_only"},
     "TextFiles": {"path", "language", "field", "licence"},
-    "CuratedText": {"language", "stage"},
+    "CuratedText": {"language", "stage", "sources"},
     "Portion": {"name", "language", "tokens", "sources"},
     "CrawlFiles": {"paths"},
     "CurateCorpus": {"crawl", "chain", "positives", "negatives", "reads"},

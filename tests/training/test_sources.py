@@ -79,6 +79,10 @@ def test_a_corpus_gives_its_documents_of_a_language_in_their_order(tmp_path: Pat
     found = list(read(CuratedText(language="tha"), None, tmp_path, {"curation": tmp_path}))
     assert [(document.id, document.text) for document in found] == [(one.id, one.text) for one in made if one.language == "tha"]
     assert {(document.language, document.source, document.licence) for document in found} == {("tha", "crawl", "CC0")}
+    shards.write(tmp_path / "shards" / "c.parquet", [shards.Document(id="x", text="lain", url="", language="tha", source="other")])
+    assert [one.id for one in read(CuratedText(language="tha", sources=("other",)), None, tmp_path, {"curation": tmp_path})] == ["x"]
+    with pytest.raises(SourceError, match=r"curation/tha \[none\] holds no document"):
+        list(read(CuratedText(language="tha", sources=("none",)), None, tmp_path, {"curation": tmp_path}))
 
 
 def test_a_corpus_that_is_no_parent_or_lacks_the_language_is_named(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def name(source: Source) -> str:
         case TextFiles():
             return source.path
         case CuratedText():
-            return f"{source.stage}/{source.language}"
+            return f"{source.stage}/{source.language}" + (f" [{', '.join(source.sources)}]" if source.sources else "")
     raise SourceError(f"{type(source).__name__} is not a text source")
 
 
@@ -121,6 +121,8 @@ def _read_curated(source: CuratedText, corpora: Mapping[str, Path]) -> Iterator[
         raise SourceError(f"{name(source)} is read from the corpus of {source.stage}, which is no parent here; {_corpora(corpora)}")
     for path in sorted((corpora[source.stage] / "shards").glob("*.parquet")):
         for index, row in enumerate(_parquet_rows(path, "language", source.language, ("id", "text", "language", "source", "licence"))):
+            if source.sources and row.get("source") not in source.sources:
+                continue
             if text := _text(row, "text", path, index):
                 told = {key: str(row.get(key) or "") for key in ("id", "source", "licence")}
                 yield Document(text=text, language=source.language, **told)
