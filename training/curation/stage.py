@@ -69,6 +69,10 @@ def _kept_apart(chained: Curation, job: Job) -> Curation:
     """The chain, its layer `decontaminate` told where the windows of the evaluation text lie. Raises CurationError where there are none."""
     if not any(layer.name == "decontaminate" for layer in chained.layers):
         return chained
+    if any(getattr(layer, "ngrams", "") for layer in chained.layers):
+        raise CurationError(
+            "decontaminate.ngrams is not a setting of a stage: it is handed the windows of what the profile's suites ask about"
+        )
     if job.evaluation is None:
         raise CurationError("the chain has the layer decontaminate, and the order names no windows of evaluation text (`evaluation`)")
 

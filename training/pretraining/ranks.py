@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.progress import Interrupted
 from training.whole import whole
 
 if TYPE_CHECKING:
@@ -108,8 +109,12 @@ class Ranks:
             told: dict[str, Any] = {"run": run, "failed": True}
             try:
                 told = {"run": run, "found": work()}
-            finally:
+            except Interrupted:  # the signal is the others' too: each ends by it, and none by this note
+                raise
+            except BaseException:
                 _tell(note, told)
+                raise
+            _tell(note, told)
             return told["found"]
         begun = time.monotonic()
         while (told := _told(note)).keys() != {"run", "found"} or told["run"] != run:

@@ -120,7 +120,7 @@ def _read_curated(source: CuratedText, corpora: Mapping[str, Path]) -> Iterator[
     if source.stage not in corpora:
         raise SourceError(f"{name(source)} is read from the corpus of {source.stage}, which is no parent here; {_corpora(corpora)}")
     for path in sorted((corpora[source.stage] / "shards").glob("*.parquet")):
-        for index, row in enumerate(_parquet_rows(path, "language", source.language, ("id", "text", "language", "source", "licence"))):
+        for index, row in _rows_of_language(path, source.language, ("id", "text", "source", "licence")):
             if source.sources and row.get("source") not in source.sources:
                 continue
             if text := _text(row, "text", path, index):
@@ -187,18 +187,35 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _parquet_rows(path: Path, column: str = "", value: str = "", columns: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """The rows, or those whose `column` holds `value`, of `columns` alone where some are named (and are there)."""
+def _rows_of_language(path: Path, language: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(place in the file, row of those of `columns` that are there) of each row in a language. Row groups without one are not decoded."""
     import pyarrow
     import pyarrow.compute
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        known = [name for name in columns if name in file.schema_arrow.names] or None
-        for batch in file.iter_batches(batch_size=1024, columns=known):
-            if column:
-                batch = batch.filter(pyarrow.compute.equal(batch.column(column), value))
+        known = [name for name in columns if name in file.schema_arrow.names]
+        first = 0
+        for group in range(file.num_row_groups):
+            found = pyarrow.compute.equal(file.read_row_group(group, columns=["language"]).column(0), language)
+            places = pyarrow.compute.indices_nonzero(found).to_pylist()
+            if places:
+                yield from zip(
+                    (first + place for place in places), file.read_row_group(group, columns=known).take(places).to_pylist(), strict=True
+                )
+            first += file.metadata.row_group(group).num_rows
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SourceError(f"{path} is not a readable Parquet file ({error}); make the corpus again") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        for batch in file.iter_batches(batch_size=1024):
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"{path} is not a readable Parquet file ({error}); fetch it again") from error
