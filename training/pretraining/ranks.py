@@ -61,11 +61,11 @@ class Ranks:
 
             distributed.destroy_process_group()
 
-    def share(self, batch: int) -> range:
-        """The rows of a batch that are this rank's. Raises RanksError unless they divide evenly."""
+    def share(self, batch: int) -> int:
+        """How many rows of a batch are each rank's. Raises RanksError unless they divide evenly."""
         if batch % self.size:
             raise RanksError(f"a batch of {batch} rows cannot be dealt out to {self.size} processes; start a number that divides it")
-        return range(self.rank, batch, self.size)
+        return batch // self.size
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Replace each gradient by its sum over the ranks, a bucket of tensors a message (sharded, the backward pass has done so)."""
