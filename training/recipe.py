@@ -197,10 +197,17 @@ class CrawlFiles:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CrawlTexts:
+    """Text sources as a crawl, each with its language, name and licence: data sets of the Hub's mirror, files of one's own."""
+
+    sources: tuple[Source, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CurateCorpus:
     """The stage `curation` (paper 3): a crawl through a chain of layers.
 
-    `crawl` is CrawlFiles or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. Its layer
+    `crawl` is CrawlFiles, CrawlTexts or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. Its layer
     `decontaminate`, where it has one, looks for what the profile's suites ask about, which the pipeline hands over. `positives` and `negatives`
     are what the layer `quality`, where the chain has it, learns from: sources, or another CurateCorpus of an embedded crawl, of whose crawl and
     chain they come.

@@ -239,6 +239,7 @@ IDENTITY = {
     "CuratedText": {"language", "stage", "sources"},
     "Portion": {"name", "language", "tokens", "sources"},
     "CrawlFiles": {"paths"},
+    "CrawlTexts": {"sources"},
     "CurateCorpus": {"crawl", "chain", "positives", "negatives", "reads"},
     "Optimisation": {"learning_rate", "final_fraction", "decay", "warmup_fraction", "weight_decay", "betas", "epsilon", "clip"},
     "Architecture": {"family", "vocabulary", "hidden", "intermediate", "layers", "heads", "kv_heads", "tied", "context", "rope_theta"},
