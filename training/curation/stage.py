@@ -42,7 +42,7 @@ def build(recipe: CurateCorpus, job: Job) -> None:
         job.progress(f"curation: {' '.join(line.split())}")
 
     engine = Engine(workers=job.threads or os.cpu_count() or 1)
-    told = _with_examples(recipe, job, engine, _kept_apart(recipe.chain, job))
+    told = _with_examples(recipe, job, engine, _kept_apart(_beside_the_profile(recipe.chain, job), job))
     found = chain.run(told, [str(path) for path in crawl], corpus, engine, tell, shown_from=job.resume)
     shutil.copytree(corpus, job.result, dirs_exist_ok=True)
     (job.result / "run.json").unlink()  # names the files of this machine
@@ -84,6 +84,21 @@ def _of_sources(sources: Sequence[Source], job: Job) -> Iterator[Document]:
             named = one.id if met[one.id] == 1 else f"{one.id} ({met[one.id]})"
             extra = {"record": one.cluster or named}
             yield Document(id=named, text=one.text, language=one.language, source=one.source, licence=one.licence, extra=extra)
+
+
+def _beside_the_profile(chained: Curation, job: Job) -> Curation:
+    """The chain, the files and directories that its layers' settings name found where the profile's file lies."""
+
+    def found(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(found(one) for one in value)
+        path = job.profile_dir / Path(value).expanduser()
+        return str(path) if value and path.exists() else value
+
+    def told(layer: Any) -> Any:
+        return dataclasses.replace(layer, **{setting: found(getattr(layer, setting)) for setting in layer.files})
+
+    return dataclasses.replace(chained, layers=tuple(told(layer) for layer in chained.layers))
 
 
 def _kept_apart(chained: Curation, job: Job) -> Curation:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from training.pretraining.select import RULES, SelectError
-from training.recipe import CrawlFiles, CuratedText, HubText, Source, TextFiles, WorldText, digest, encode
+from training.recipe import CrawlFiles, CurateCorpus, CuratedText, HubText, Source, TextFiles, WorldText, digest, encode
 
 LONGEST_LINE = 64 * 2**20  # bytes; a longer line is a JSON array or a broken file, not a document
 UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
@@ -292,6 +292,8 @@ def data_digest(recipe: Any, hub: Path | None, profile_dir: Path, cache: Path | 
     known = _FileDigests(cache)
     parts = [known.of_source(source, hub, profile_dir) for source in dict.fromkeys(sources_of(recipe))]
     parts += [{"crawl": path.name, "sha256": known.of_file(path)} for path in crawl_files(getattr(recipe, "crawl", None), profile_dir)]
+    named = (chain_files(chain, profile_dir) for chain in chains_of(recipe))
+    parts += [{"setting": setting, "sha256": known.of_file(path)} for found in named for setting, path in found]
     known.save()
     return digest(parts)
 
@@ -306,6 +308,28 @@ def crawl_files(crawl: Any, profile_dir: Path) -> list[Path]:
         return files_of([str(profile_dir / Path(path).expanduser()) for path in crawl.paths])
     except CurationError as error:
         raise SourceError(str(error).removeprefix("--input ")) from error
+
+
+def chains_of(recipe: Any) -> list[Any]:
+    """The chain of layers of a corpus' recipe, and those of the crawls that its classifier learns from."""
+    if not isinstance(recipe, CurateCorpus):
+        return []
+    return [recipe.chain, *(chain for examples in (recipe.positives, recipe.negatives) for chain in chains_of(examples))]
+
+
+def chain_files(chain: Any, profile_dir: Path) -> list[tuple[str, Path]]:
+    """(setting, file) of what a chain's layers name: rules' tables, models. Relative paths start at the profile file's directory; of a directory all files."""
+    found = []
+    for layer in chain.layers:
+        for setting in layer.files:
+            value = getattr(layer, setting)
+            for text in value if isinstance(value, tuple) else (value,):
+                if not text:
+                    continue
+                path = profile_dir / Path(text).expanduser()
+                inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+                found += [(f"{layer.name}.{setting}/{one.relative_to(path)}", one) for one in inside if one.is_file()]
+    return found
 
 
 class _FileDigests:

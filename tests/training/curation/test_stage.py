@@ -17,6 +17,7 @@ from training.curation.documents import CurationError, Document
 from training.curation.lines import Lines
 from training.curation.near import Near
 from training.curation.quality import Quality
+from training.curation.rules import Rules
 from training.curation.settings import Curation
 from training.curation.url import Url
 from training.pretraining.sources import SourceError, data_digest
@@ -228,3 +229,20 @@ def test_a_users_own_examples_are_in_the_fingerprint(tmp_path: Path) -> None:
     before = data_digest(recipe, None, tmp_path)
     (tmp_path / "bad.jsonl").write_text(json.dumps({"text": "worse"}) + "\n")
     assert data_digest(recipe, None, tmp_path) != before
+
+
+def test_a_file_that_a_layer_names_lies_beside_the_profile_and_is_in_the_fingerprint(tmp_path: Path) -> None:
+    shards.write(tmp_path / "mine.jsonl", [Document(id="a", text="Kapal itu berlayar ke pulau. " * 20, language="ind")])
+    (tmp_path / "flagged.toml").write_text('ind = ["berlayar"]\n')
+    chain = Curation(layers=(Rules(flagged="flagged.toml"),))
+    recipe = CurateCorpus(crawl=CrawlFiles(paths=("mine.jsonl",)), chain=chain)
+    before = data_digest(recipe, None, tmp_path)
+    report = json.loads((built(tmp_path, "a", recipe) / "report.json").read_text())
+    assert report["layers"][1]["seen"] == 1
+    (tmp_path / "flagged.toml").write_text('ind = ["kapal"]\n')
+    assert data_digest(recipe, None, tmp_path) != before
+    nested = CurateCorpus(crawl=JUNK, chain=chain)
+    taught = dataclasses.replace(TAUGHT, negatives=nested)
+    before = data_digest(taught, None, tmp_path)
+    (tmp_path / "flagged.toml").write_text('ind = ["pulau"]\n')
+    assert data_digest(taught, None, tmp_path) != before

@@ -19,6 +19,7 @@ from training.curation.layer import Decision, Judge, Layer
 from training.curation.rules.measures import Phrases, character_repetition, letter_words, special_ratio, word_repetition
 from training.curation.rules.modify import modify
 from training.curation.rules.parameters import Limits, flagged_words, load
+from training.recipe import later
 
 EMPTY = "nothing left"
 REASONS = (
@@ -42,12 +43,13 @@ class Rules(Layer):
     """
 
     name: ClassVar[str] = "rules"
+    files: ClassVar[tuple[str, ...]] = ("parameters", "flagged")
     version: ClassVar[int] = 2
 
     parameters: str = ""
     flagged: str = ""
-    least_words: int = 0
-    stopwords: bool = True
+    least_words: int = later(0)
+    stopwords: bool = later(True)
 
     def __post_init__(self) -> None:
         """Refuse a number of words that is none."""
