@@ -50,8 +50,9 @@ def test_a_stage_is_made_from_a_checkpoint_and_trained_on_a_corpus(nano: Profile
 
 
 def test_a_profile_without_curation_trains_on_what_its_recipes_name() -> None:
-    smol = profiles.load("smol")
-    assert smol.parents("stage1") == smol.made_from("stage1")
+    for name in ("smol", "sailor2-1b"):
+        profile = profiles.load(name)
+        assert profile.parents("stage1") == profile.made_from("stage1")
 
 
 def test_a_recipe_that_reads_a_corpus_which_it_cannot_have_is_refused(nano: Profile) -> None:
