@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import children, launch
-from harness.evaluation_text import WINDOWS
+from harness import children, evidence, launch
+from harness.evaluation_text import FACTS, WINDOWS
 from harness.progress import Progress
 from harness.settings import Settings
 from harness.store import Artifact, Store
@@ -31,16 +32,17 @@ class Apart:
     settings: Settings
     store: Store
     progress: Progress
+    suites: str  # their digest
 
-    def check(self, stage: str, recipe: Recipe, data: str, corpora: Mapping[str, Artifact], suites: str) -> None:
-        """Compare training text with evaluation text. `data`, `suites`: their digests. Raises BuildError where they overlap."""
+    def check(self, stage: str, recipe: Recipe, data: str, corpora: Mapping[str, Artifact]) -> None:
+        """Compare training text, whose digest is `data`, with evaluation text. Raises BuildError where they overlap."""
         if not getattr(recipe, "portions", ()):
             return
         profile = self.settings.profile
         told = {
             "data": data,
             "recipe": encode(recipe),
-            "suites": suites,
+            "suites": self.suites,
             "kept": [profile.overlap, profile.overlap_window],
             "corpora": {parent: artifact.record.content for parent, artifact in corpora.items()},
         }
@@ -49,30 +51,42 @@ class Apart:
             "corpora": {parent: str(self.store.open(artifact)) for parent, artifact in corpora.items()},
             "share": profile.overlap,
         }
-        self._once(f"{stage}: overlap check", "harness.overlap", "overlap", digest(told), order, "overlap.json")
+        self._once(f"{stage}: overlap check", "harness.overlap", self.store.root / "overlap" / digest(told)[:24], order, "overlap.json")
 
-    def windows(self, stage: str, recipe: Recipe, data: str) -> Path | None:
-        """The file of windows that the recipe's corpus must not hold; None for a recipe that asks for none. Raises BuildError."""
-        if not decontaminated(recipe):
+    def known(self) -> str | None:
+        """The digest of what the suites ask about; None where it has not been read yet."""
+        try:
+            facts = json.loads((self._read_in() / FACTS).read_text(encoding="utf-8"))
+            return str(facts["digest"])
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return self._once(f"{stage}: evaluation text", "harness.evaluation_text", "evaluation-text", digest({"data": data}), {}, WINDOWS)
 
-    def _once(self, title: str, module: str, place: str, key: str, order: dict[str, Any], made: str) -> Path:
-        """Have the child `module` leave the file `made`, unless it has for this key."""
-        settings, directory = self.settings, self.store.root / place / key[:24]
+    def windows(self, stage: str) -> Path:
+        """The file of windows that a corpus must not hold, of what the suites ask about. Raises BuildError."""
+        return self._once(f"{stage}: evaluation text", "harness.evaluation_text", self._read_in(), {}, FACTS) / WINDOWS
+
+    def _read_in(self) -> Path:
+        """Where the texts of these suites stand, as this code reads them; an equal text read by other code has an equal digest."""
+        key = digest({"suites": self.suites, "code": evidence.code_digest(), "window": self.settings.profile.overlap_window})
+        return self.store.root / "evaluation-text" / key[:24]
+
+    def _once(self, title: str, module: str, directory: Path, order: dict[str, Any], made: str) -> Path:
+        """Have the child `module` leave the file `made` in a directory that its inputs name, unless it has; returns the directory."""
+        settings = self.settings
         common = {
             "suites": {name: encode(spec) for name, spec in settings.profile.suites.items()},
             "window": settings.profile.overlap_window,
             "hub": str(settings.hub) if settings.hub else None,
+            "originals": [str(path) for path in settings.originals],
             "profile_dir": str(settings.profile.directory),
         }
 
         def waiting(who: str) -> None:
             self.progress.show(title, {"phase": f"waiting for {who}"})
 
-        with self.store.lease(f"{place}-{directory.name}", waiting=waiting):
+        with self.store.lease(f"{directory.parent.name}-{directory.name}", waiting=waiting):
             if not (directory / made).is_file():
                 launcher = dataclasses.replace(launch.Launcher.parse(settings.launcher), alone=True)
                 process = children.start(module, directory, {**common, **order}, launcher)
                 children.watch(title, process, directory, self.progress)
-        return directory / made
+        return directory

@@ -71,7 +71,10 @@ class Finding:
 
 
 def reseeded(profile: Profile, seed: int, only: str = "") -> Profile:
-    """The profile with the seed of one stage moved, or of every stage: another run of the same recipe. A corpus is curated of another crawl."""
+    """The profile with the seed of one stage moved, or of every stage: another run of the same recipe.
+
+    A corpus is curated of another crawl; what its classifier of quality learns from stays.
+    """
     stages = {}
     for name, entry in profile.stages.items():
         recipe: Any = entry.recipe

@@ -146,13 +146,13 @@ def _table(profile: Profile, order: Sequence[str], costs: dict[str, Cost | str],
                 _duration(of.hours(gpus)),
                 _bytes(of.sharded.total),
                 made,
-                _bytes(of.checkpoint_bytes + of.resume_bytes),
+                _bytes(of.checkpoint_bytes + of.resume_bytes + of.token_bytes),
             )
         )
     told = [of for of in costs.values() if isinstance(of, Cost)]
     if len(told) > 1 and len(told) == len(costs):
         hours, kept = sum(of.gpu_hours for of in told), sum(of.checkpoint_bytes for of in told)
-        peak = kept + max(of.resume_bytes for of in told)
+        peak = kept + max(of.resume_bytes + of.token_bytes for of in told)
         flops = f"{sum(of.flops for of in told):.2e}".replace("e+", "e")
         total = ("in all", "", "", _tokens(sum(of.tokens for of in told)), f"{sum(of.steps for of in told):,}", flops, _round(hours))
         rows.append((*total, _duration(hours / gpus), "", _bytes(kept), _bytes(peak)))
@@ -187,12 +187,12 @@ def _details(profile: Profile, stage: str, of: Cost | str, gpus: int, hardware: 
             said.append(("memory", f"{how}: {_memory(of.sharded, hardware)}"))
         other = "" if gpus == 1 else " (sharding `whole`)"
         said.append(("memory" if gpus == 1 else "", f"the whole model on every GPU{other}: {_memory(of.whole, hardware)}"))
-        loaded = f"; the whole model in float32 while it is loaded, {_bytes(4 * of.shape.parameters)}"
-        said.append(("", f"host memory of every process: token ids, as its reader holds them, {_bytes(of.token_bytes)}{loaded}"))
+        loaded = f"the whole model in float32 while it is loaded, {_bytes(4 * of.shape.parameters)}"
+        said.append(("", f"host memory of every process: {loaded}; token ids are mapped from files"))
     stored = {2: "bfloat16", 4: "float32"}[of.element]
     disk = f"checkpoint {_bytes(of.checkpoint_bytes)} in {stored}"
     if of.resume_bytes:
-        disk += f"; resume states up to {_bytes(of.resume_bytes)} while building"
+        disk += f"; resume states up to {_bytes(of.resume_bytes)} and token ids up to {_bytes(of.token_bytes)} while building"
     if of.text_bytes:
         disk += f"; its text about {_bytes(of.text_bytes)}, at 4 bytes a token"
     return [*said, ("disk", disk)]

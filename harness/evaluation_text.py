@@ -2,29 +2,32 @@
 
     python -m harness.evaluation_text ORDER.json
 
-A child that the pipeline runs before a corpus is curated: it leaves `windows.npz`, hashes by which the layer `decontaminate` finds the text.
+A child that the pipeline runs before a corpus is curated: it leaves `windows.npz`, hashes by which the layer `decontaminate` finds the text, and
+`windows.json` with the digest of the texts, which is part of what the corpus is made from: what asks the same text in another way changes nothing.
 Compared are what a suite shows the model with what it lets it score after that (a choice, a translation), and the latter alone where it is two
 windows or longer: a shorter one is an answer and no text.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.conditions import lacking
 from harness.durable import write_json
 from harness.suites import Sample, SuiteContext, SuiteError, load
 from training.pretraining.sources import SourceError
 from training.recipe import decode
-from training.windows import normalised
+from training.windows import normalised, shortest
 
-WINDOWS = "windows.npz"
+WINDOWS, FACTS = "windows.npz", "windows.json"
 
 
 def hub_of(order: Mapping[str, Any]) -> Path | None:
@@ -33,11 +36,18 @@ def hub_of(order: Mapping[str, Any]) -> Path | None:
 
 
 def evaluation_texts(order: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(suite, sample, text) of everything that the order's suites ask of a checkpoint. Raises SuiteError."""
-    context = SuiteContext(hub=order["hub"], profile_dir=order["profile_dir"], samples="full")
+    """(suite, sample, text) of everything that the order's suites ask of a checkpoint; a suite that this run cannot ask is left out.
+
+    Raises SuiteError.
+    """
+    originals = tuple(order["originals"])
+    context = SuiteContext(hub=order["hub"], profile_dir=order["profile_dir"], samples="full", originals=originals)
     found = []
-    for name, spec in order["suites"].items():
-        suite = load(decode(spec), name)
+    for name, encoded in order["suites"].items():
+        spec = decode(encoded)
+        if lacking(spec, [Path(path) for path in originals], {"HF_ALLOW_CODE_EVAL": "1"}):  # no code is run to read what is asked
+            continue
+        suite = load(spec, name)
         if getattr(suite, "needs_tokenizer", False) or not getattr(suite, "needs_model", True):
             continue  # drawn for an artifact, and there is none yet
         for sample in suite.samples(context):
@@ -77,11 +87,20 @@ def carry_out(arguments: Sequence[str], phase: str, work: Callable[[Mapping[str,
 
 
 def write_windows(order: Mapping[str, Any], directory: Path) -> None:
-    """Leave the hashes of the order's evaluation texts, whole or not at all."""
+    """Leave the hashes of the order's evaluation texts, and last what they are of."""
     from training.curation.decontaminate import write_ngrams
+    from training.pretraining.sources import file_digest
 
-    texts = ((f"{suite} {sample}", text) for suite, sample, text in evaluation_texts(order))
-    write_ngrams(texts, directory / WINDOWS, order["window"])
+    found = evaluation_texts(order)
+    write_ngrams(((f"{suite} {sample}", text) for suite, sample, text in found), directory / WINDOWS, order["window"])
+    told = {"digest": texts_digest((text for _, _, text in found), order["window"]), "sha256": file_digest(directory / WINDOWS)}
+    write_json(directory / FACTS, {**told, "texts": len(found), "suites": sorted({suite for suite, _, _ in found})})
+
+
+def texts_digest(texts: Iterable[str], window: int) -> str:
+    """SHA-256 (hex) of the texts as they are compared, whatever their order and whoever asks them."""
+    known = sorted({hashlib.sha256(data).hexdigest() for text in texts if len(data := normalised(text)) >= shortest(window)})
+    return hashlib.sha256(json.dumps([window, known]).encode()).hexdigest()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -17,7 +17,6 @@ from typing import Any
 from harness.profiles import Profile
 from training.pretraining.sources import SourceError, data_digest, file_digest, sources_of
 from training.recipe import Source, decode, digest, encode
-from training.stages import GRAPH
 
 # Directories (below the three packages' home) whose code makes rows or verdicts, or whose text is asked about.
 CODE = ("harness", "benchmarks/suites", "training/world", "training/pretraining")
@@ -38,25 +37,6 @@ def suites_digest(profile: Profile, hub: Path | None, originals: Sequence[Path],
             "mirror": _file(hub / "MANIFEST.json") if hub else "",
             "dtype": profile.dtype,
             "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        }
-    )
-
-
-def texts_digest(profile: Profile, hub: Path | None, cache: Path | None) -> str:
-    """Digest of what the suites ask of checkpoints: their specs, their text, and how wide the windows are that it is compared by.
-
-    It is part of what a corpus is made from that must not hold that text, so libraries and code, which move more often than text, are not of it.
-    """
-    asked = {
-        name: spec
-        for name, spec in profile.suites.items()
-        if not spec.stages or any(GRAPH[stage].makes == "checkpoint" for stage in spec.stages)
-    }
-    return digest(
-        {
-            "specs": {name: [spec.suite, encode(dict(spec.options)), list(spec.languages)] for name, spec in asked.items()},
-            "data": {name: _data(spec.options, profile.directory, hub, cache) for name, spec in asked.items()},
-            "window": profile.overlap_window,
         }
     )
 

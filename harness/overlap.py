@@ -2,13 +2,16 @@
 
 A text that a suite asks about overlaps with the training text where more than half of its windows of 50 bytes (`training/windows.py`)
 also stand there. Half, because law, templates and quotations repeat phrases. A text shorter than a window overlaps where all of it stands
-there. Which texts those are, `harness/evaluation_text.py` says. Training does not begin while one text overlaps.
+there; one shorter than half a window is a phrase. Which texts those are, `harness/evaluation_text.py` says. Of a curated corpus each document
+is looked at by itself. Training does not begin while one text overlaps.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,12 @@ from typing import Any
 from harness.durable import write_json
 from harness.evaluation_text import carry_out, evaluation_texts, hub_of
 from training.pretraining.sources import read, sources_of
-from training.recipe import decode
-from training.windows import SEPARATOR, WINDOW, normalised, window_hashes
+from training.recipe import CuratedText, Source, decode
+from training.windows import SEPARATOR, WINDOW, normalised, shortest, window_hashes
 
 SHARE = 0.5
 BLOCK = 1 << 22  # bytes of training text hashed at once
+AT_ONCE = 1024  # documents of a corpus looked at together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class Overlap:
 def find(training: Iterable[str], evaluation: Sequence[tuple[str, str, str]], window: int = WINDOW, share: float = SHARE) -> list[Overlap]:
     """The evaluation texts (suite, sample, text) that overlap with the training texts, the most overlapping first.
 
-    A text shorter than a window overlaps (share 1) where all of it stands in one training text; an empty one never.
+    A text shorter than a window overlaps (share 1) where all of it stands in one training text; one shorter than half a window never.
     """
     import numpy as np
 
@@ -43,7 +47,7 @@ def find(training: Iterable[str], evaluation: Sequence[tuple[str, str, str]], wi
     hashes = [window_hashes(text, window) for text in texts]
     wanted = np.unique(np.concatenate(hashes)) if hashes else np.zeros(0, dtype=np.uint64)
     met = np.zeros(len(wanted), dtype=bool)
-    short = {text for text in texts if 0 < len(text) < window}
+    short = {text for text in texts if shortest(window) <= len(text) < window}
     sought = set(short)
     for block in _blocks(training):
         sought -= {text for text in sought if text in block}
@@ -57,7 +61,35 @@ def find(training: Iterable[str], evaluation: Sequence[tuple[str, str, str]], wi
         reached = float(met[np.searchsorted(wanted, own)].mean()) if len(own) else float(text in short and text not in sought)
         if reached > share:
             overlaps.append(Overlap(suite=suite, sample=sample, share=reached))
-    return sorted(overlaps, key=lambda overlap: (-overlap.share, overlap.suite, overlap.sample))
+    return sorted(overlaps, key=_order)
+
+
+def _order(overlap: Overlap) -> tuple[float, str, str]:
+    return -overlap.share, overlap.suite, overlap.sample
+
+
+def find_in_corpus(training: Iterable[str], evaluation: Sequence[tuple[str, str, str]], window: int, share: float) -> list[Overlap]:
+    """The same of a curated corpus, where one document must hold that share: by the very look-up that the layer `decontaminate` cleans by.
+
+    Windows met anywhere in a large corpus say little: ordinary phrases add up to any text.
+    """
+    from training.curation.decontaminate import Ngrams, write_ngrams
+
+    reached: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "windows.npz"
+        if not write_ngrams(((str(number), text) for number, (_, _, text) in enumerate(evaluation)), path, window):
+            return []
+        known = Ngrams(path)
+    documents = iter(training)
+    while batch := [normalised(text) for text in itertools.islice(documents, AT_ONCE)]:
+        for hits in known.look(batch):
+            for text, part in hits.reached.items():
+                if part > share:
+                    number = int(known.names[text])
+                    reached[number] = max(part, reached.get(number, 0.0))
+    found = (Overlap(suite=evaluation[number][0], sample=evaluation[number][1], share=part) for number, part in reached.items())
+    return sorted(found, key=_order)
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
@@ -80,14 +112,23 @@ def check(order: Mapping[str, Any]) -> dict[str, Any]:
     evaluation = evaluation_texts(order)
     sources = dict.fromkeys(sources_of(decode(order["recipe"]).portions))
     corpora = {stage: Path(path) for stage, path in order["corpora"].items()}
-    texts = (document.text for source in sources for document in read(source, hub, directory, corpora))
-    found = find(texts, evaluation, window=order["window"], share=order["share"])
+    named = [source for source in sources if not isinstance(source, CuratedText)]
+    curated = [source for source in sources if isinstance(source, CuratedText)]
+    found = [
+        *find(_texts(named, hub, directory, corpora), evaluation, window=order["window"], share=order["share"]),
+        *find_in_corpus(_texts(curated, hub, directory, corpora), evaluation, window=order["window"], share=order["share"]),
+    ]
+    found.sort(key=_order)
     worst: dict[tuple[str, str], Overlap] = {}  # of a sample's texts the most overlapping
     for overlap in found:
         worst.setdefault((overlap.suite, overlap.sample), overlap)
     samples = len({(suite, sample) for suite, sample, _ in evaluation})
     overlaps = [dataclasses.asdict(overlap) for overlap in worst.values()]
     return {"samples": samples, "texts": len(evaluation), "sources": len(sources), "overlaps": overlaps}
+
+
+def _texts(sources: Iterable[Source], hub: Path | None, directory: Path, corpora: Mapping[str, Path]) -> Iterator[str]:
+    return (document.text for source in sources for document in read(source, hub, directory, corpora))
 
 
 class Overlapping(Exception):

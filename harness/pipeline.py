@@ -96,22 +96,30 @@ class Pipeline:
                 self._data[stage] = local_digest(recipe, self.profile.directory)
             else:
                 self._data[stage] = data_digest(recipe, self.settings.hub, self.profile.directory, cache)
-            if decontaminated(recipe):
-                kept_out = evidence.texts_digest(self.profile, self.settings.hub, cache)
-                self._data[stage] = digest([self._data[stage], kept_out])
         return self._data[stage]
+
+    def made_of(self, stage: str) -> str | None:
+        """Digest of the data that a stage is made of: what it consumes, and what a corpus must not hold; None while that is not read."""
+        if not decontaminated(self.recipe(stage)):
+            return self.data(stage)
+        kept_out = self._apart().known()
+        return digest([self.data(stage), kept_out]) if kept_out else None
+
+    def _apart(self) -> Apart:
+        return Apart(settings=self.settings, store=self.store, progress=self.progress, suites=self._suites_digest())
 
     def fingerprint(self, stage: str) -> str | None:
         """The identity of a stage's artifact, or None while a parent has none."""
         parents = [self.find(parent) for parent in self.profile.parents(stage)]
-        if any(parent is None for parent in parents):
+        made_of = self.made_of(stage)
+        if made_of is None or any(parent is None for parent in parents):
             return None
         recipe = self.recipe(stage)
         return fingerprint(
             stage=stage,
             recipe=encode(recipe),
             version=recipe.version,
-            data=self.data(stage),
+            data=made_of,
             parents=[parent.record.content for parent in parents if parent],
         )
 
@@ -201,6 +209,9 @@ class Pipeline:
         missing = [parent for parent in self.profile.parents(stage) if self.find(parent) is None]
         if missing:
             return f"its parent {missing[0]} is built first"
+        made_of = self.made_of(stage)
+        if made_of is None:
+            return "what the suites ask is read first; where it is what it was, its corpus is reused"
         siblings = self.store.artifacts(self.profile.name, stage, self.variant(stage))
         if not siblings:
             return "not in the store"
@@ -211,7 +222,7 @@ class Pipeline:
             newest.record,
             recipe=encode(recipe),
             version=recipe.version,
-            data=self.data(stage),
+            data=made_of,
             parents=[p.record.content for p in parents if p],
         )
         return f"changed since {newest.record.fingerprint[:12]}: {'; '.join(changed)}"
@@ -234,12 +245,14 @@ class Pipeline:
 
     def _certify(self, stage: str) -> Certificate:
         own = gates_of(self.gates, stage)
-        for parent in self.profile.parents(stage):
+        for parent in self._standing_on(stage):
             certificate = self.certify(parent)
             if not certificate.content or not (self._goes_on(certificate) or self.settings.ungated):
                 return Certificate.not_run(stage, own, f"blocked by {certificate.blocker()}", cause=certificate.cause)
         doing = "built"
         try:
+            if self._replayed is None and decontaminated(self.recipe(stage)):
+                self._apart().windows(stage)
             artifact = self.find(stage) or self._build(stage)
             self._artifacts[stage] = artifact
             doing = "evaluated"
@@ -253,6 +266,18 @@ class Pipeline:
         if self._replayed is None:
             save_certificate(self.store, self.profile.name, certificate)
         return certificate
+
+    def _standing_on(self, stage: str) -> tuple[str, ...]:
+        """The parents that must be certified: not the corpora of a checkpoint made elsewhere, nor those that a replayed run did not have."""
+        try:
+            found = self.find(stage)
+        except TOLD:
+            found = None
+        elsewhere = found is not None and found.record.adopted
+        known = (
+            () if elsewhere else (name for name in self.profile.corpora(stage) if self._replayed is None or name in self._replayed.stages)
+        )
+        return (*self.profile.made_from(stage), *known)
 
     def _goes_on(self, certificate: Certificate) -> bool:
         """Whether the next stage may be built: the certificate is clear, or awaits nothing but the baseline that this run blesses."""
@@ -283,7 +308,7 @@ class Pipeline:
         return lacking(self.profile.suites[suite], self.settings.originals, os.environ)
 
     def _ancestors_clear(self, stage: str) -> bool:
-        return all(self.certify(parent).clear for parent in self.profile.parents(stage))
+        return all(self.certify(parent).clear for parent in self._standing_on(stage))
 
     def _references(self, stage: str) -> tuple[str, ...]:
         """The stages that a stage's gates are held against."""
@@ -433,9 +458,8 @@ class Pipeline:
             if not self._may_build(stage):
                 raise NotBuilt(f"not built: profile {self.profile.name} builds only what --gate-build names")
             corpora = {parent: self._artifacts[parent] for parent in self.profile.corpora(stage)}
-            apart = Apart(settings=self.settings, store=self.store, progress=self.progress)
-            apart.check(stage, recipe, self.data(stage), corpora, self._suites_digest())
-            evaluation = apart.windows(stage, recipe, self.data(stage))
+            self._apart().check(stage, recipe, self.data(stage), corpora)
+            evaluation = self._apart().windows(stage) if decontaminated(recipe) else None
             order = {
                 "schema": 1,
                 "profile": self.profile.name,
@@ -453,7 +477,9 @@ class Pipeline:
                 "sharding": self.profile.sharding,
                 "evaluation": str(evaluation) if evaluation else None,
             }
-            process = children.start("training.run", workdir, order, self._launcher(), detach=self.settings.detach)
+            process = children.start(
+                "training.run", workdir, order, self._launcher(alone=self.profile.makes(stage) == "corpus"), detach=self.settings.detach
+            )
             lease.shared_with(process.pid, workdir / "progress.jsonl")
             if self.settings.detach:
                 lease.hand_over()
@@ -468,7 +494,7 @@ class Pipeline:
             fingerprint=made,
             recipe=encode(recipe),
             version=recipe.version,
-            data=self.data(stage),
+            data=self.made_of(stage) or "",
             parents=parents,
             seed=getattr(recipe, "seed", None),
             started=started,

@@ -55,7 +55,7 @@ class Variant:
 class Profile:
     """The scale and subject of a run. Paths are absolute, or relative to `directory` (the profile file's own).
 
-    A profile without a stage `curation` trains on the text that its recipes name.
+    A stage whose recipe reads a corpus (`CuratedText`) has the stage that makes it for a parent.
     """
 
     name: str
@@ -84,21 +84,42 @@ class Profile:
                     f"profile {self.name}: no stage {name!r}; stages are {', '.join(GRAPH)}"
                     + (f" (did you mean {close[0]}?)" if close else "")
                 )
+            self._may_read(name, entry.recipe, name)
             for parent in self.parents(name):
                 if parent not in self.stages:
                     raise ProfileError(f"profile {self.name}: {name} needs its parent {parent}, which the profile does not define")
-            read = {source.stage for source in sources_of(entry.recipe) if isinstance(source, CuratedText)}
-            if lacking := sorted(read - set(self.corpora(name))):
-                raise ProfileError(
-                    f"profile {self.name}: {name} trains on the corpus of {lacking[0]}, which is no parent of it here; define the stage "
-                    f"{lacking[0]}, or give the portions other sources"
-                )
             if unknown := [language for language in entry.adds if language not in self.languages]:
                 raise ProfileError(f"profile {self.name}: {name} adds {', '.join(unknown)}, not among the profile's languages")
+
+        for name, variant in self.variants.items():
+            if variant.stage in self.stages:
+                self._may_read(variant.stage, variant.recipe, name)
+                if corpora_of(variant.recipe) - corpora_of(self.stages[variant.stage].recipe):
+                    raise ProfileError(
+                        f"profile {self.name}: {name} trains on another corpus than {variant.stage}; a stage has one set of parents"
+                    )
+
+    def _may_read(self, stage: str, recipe: Recipe, name: str) -> None:
+        """Refuse a corpus that no parent of the stage makes. Raises ProfileError."""
+        for corpus in sorted(corpora_of(recipe)):
+            if corpus not in GRAPH[stage].parents or GRAPH[corpus].makes != "corpus":
+                readers = ", ".join(reader for reader, known in GRAPH.items() if corpus in known.parents) or "no stage"
+                raise ProfileError(
+                    f"profile {self.name}: {name} trains on the corpus of {corpus}, which {readers} may do; give it other sources"
+                )
+            if corpus not in self.stages:
+                raise ProfileError(
+                    f"profile {self.name}: {name} trains on the corpus of {corpus}, which the profile does not define; define the stage "
+                    f"{corpus}, or give the portions other sources"
+                )
 
     def parents(self, stage: str) -> tuple[str, ...]:
         """The parents of a stage in this profile: the checkpoint that it is made from, then the corpora that it trains on."""
         return (*self.made_from(stage), *self.corpora(stage))
+
+    def makes(self, stage: str) -> str:
+        """What the stage leaves: a checkpoint or a corpus."""
+        return GRAPH[stage].makes
 
     def made_from(self, stage: str) -> tuple[str, ...]:
         """The stages whose checkpoints a stage is made from."""
@@ -106,8 +127,9 @@ class Profile:
         return (entry.parent,) if entry.parent else tuple(name for name in GRAPH[stage].parents if GRAPH[name].makes == "checkpoint")
 
     def corpora(self, stage: str) -> tuple[str, ...]:
-        """The stages of this profile whose corpora a stage trains on."""
-        return tuple(name for name in GRAPH[stage].parents if GRAPH[name].makes == "corpus" and name in self.stages)
+        """The stages whose corpora a stage trains on: those that its recipe's sources name."""
+        read = corpora_of(self.stages[stage].recipe)
+        return tuple(name for name in GRAPH[stage].parents if name in read)
 
     def suites_of(self, stage: str) -> dict[str, SuiteSpec]:
         """The suites that run on a stage: those that name it; of those that name none, on every stage that makes a checkpoint.
@@ -132,6 +154,11 @@ class Profile:
         """Every language that the stage or an ancestor has added, in the profile's order."""
         added = {language for name in self.ancestry(stage) for language in self.stages[name].adds}
         return tuple(language for language in self.languages if language in added)
+
+
+def corpora_of(recipe: Recipe) -> set[str]:
+    """The stages whose corpora a recipe's sources name."""
+    return {source.stage for source in sources_of(recipe) if isinstance(source, CuratedText)}
 
 
 def load(name: str) -> Profile:

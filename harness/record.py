@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from training.recipe import RecipeError, digest
 
 RECORD = "record.json"
-SHOWN_ONLY = ("metrics.jsonl", "build.json", "log.txt")  # kept with an artifact, no part of its content
+SHOWN_ONLY = ("metrics.jsonl", "build.json", "log.txt", "report.json", "report.html")  # kept with an artifact, no part of its content
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",

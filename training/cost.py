@@ -29,7 +29,7 @@ from training.recipe import (
 SNAPSHOTS = 3  # resume states on disk at most: two kept (`training/pretraining/resume.py`) while a third is written
 LOGITS_BYTES = 2 * 512 * 2**20  # a chunk of float32 logits and its copy in bfloat16 or its gradient (`training/pretraining/loss.py`)
 TEXT_BYTES = 4  # bytes of text a token: Table 3's disk sizes over its tokens
-TOKEN_BYTES = 4  # a token id in the reader's memory
+TOKEN_BYTES = 4  # a token id in the files that training maps (2 for a vocabulary of at most 65,536)
 
 
 class CostError(Exception):
@@ -316,7 +316,7 @@ class Cost:
     checkpoint_bytes: float
     resume_bytes: float = 0.0  # at most, while building
     text_bytes: float = 0.0  # of a user's or the Hub's text, about
-    token_bytes: float = 0.0  # token ids in the memory of each process
+    token_bytes: float = 0.0  # token ids on disk, at most, while building
     rows: int = 0  # of a pass, on a GPU
     element: int  # bytes of a stored weight
     sharded: Memory | None = None

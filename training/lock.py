@@ -4,8 +4,9 @@
     python -m training.lock write [--equal "why the result is the same"]
 
 `goldens/locks/stages.json` holds, for each builder, the version of its recipe and a hash of the syntax tree of every module of
-`training` that the builder imports, directly or not. Comments, docstrings and layout do not count. When a tree moves, either the
-recipe's `version` is raised (every artifact of it is built anew) or the result is shown to be equal and `write --equal` says how.
+`training` that the builder imports, directly or not, or loads by name (the layers of curation), and of the TOML files beside them.
+Comments, docstrings and layout do not count. When one moves, either the recipe's `version` is raised (every artifact of it is built
+anew) or the result is shown to be equal and `write --equal` says how.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "goldens" / "locks" / "stages.json"
 PACKAGE = "training"
+BY_NAME = {"training.curation.layer": "LAYERS"}  # module -> its table of what is loaded by name: "module:Class" strings
 
 
 class LockError(Exception):
@@ -123,7 +125,10 @@ def imports(module: str, root: Path = ROOT) -> dict[str, Path]:
         if path is None or name in found:
             continue
         found[name] = path
-        waiting.extend(_imported(ast.parse(path.read_text(encoding="utf-8")), name, path, root))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        waiting.extend(_imported(tree, name, path, root))
+        waiting.extend(_named(tree, BY_NAME.get(name, "")))
+        found |= {data.relative_to(root).as_posix(): data for data in path.parent.glob("*.toml")}
         waiting.extend(name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1))  # packages run their __init__
     return dict(sorted(found.items()))
 
@@ -149,6 +154,14 @@ def _imported(tree: ast.Module, name: str, path: Path, root: Path) -> Iterator[s
             yield from (f"{base}.{alias.name}" for alias in node.names)  # a name may be a module
 
 
+def _named(tree: ast.Module, table: str) -> Iterator[str]:
+    """The modules of the "module:Class" strings in the assignment to `table`."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == table for target in node.targets):
+            texts = (part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant) and isinstance(part.value, str))
+            yield from (text.partition(":")[0] for text in texts if ":" in text)
+
+
 def _running(node: ast.AST) -> Iterator[ast.AST]:
     """Every node under `node` but the bodies of `if TYPE_CHECKING:`."""
     yield node
@@ -161,7 +174,12 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def tree_hash(path: Path) -> str:
-    """SHA-256 (hex) of a module's syntax tree without docstrings: the same on every Python version that parses it to the same tree."""
+    """SHA-256 (hex) of a module's syntax tree without docstrings: the same on every Python version that parses it to the same tree.
+
+    Of any other file, the hash of its bytes.
+    """
+    if path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:

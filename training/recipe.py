@@ -19,6 +19,11 @@ class RecipeError(Exception):
     """A recipe that cannot be encoded, decoded or built; the message names the field."""
 
 
+def later(default: Any) -> Any:
+    """A field that came after artifacts had been built: at its default it is no part of the canonical form, so that no fingerprint moves."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 # ----------------------------------------------------------------------------------------------------------------- text
 
 
@@ -171,6 +176,7 @@ class ContinuePretraining:
     document_isolation: bool = True  # off only as a planted defect
     label_shift: int = 1  # anything but 1 is a planted defect
     swapped_tokenizer: bool = False  # a planted defect: the checkpoint is saved with the ids of another vocabulary
+    most_epochs: float | None = later(None)  # readings after which a portion stops, and the others take its share
 
     @property
     def tokens(self) -> int:
@@ -191,10 +197,17 @@ class CrawlFiles:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CrawlTexts:
+    """Text sources as a crawl, each with its language, name and licence: data sets of the Hub's mirror, files of one's own."""
+
+    sources: tuple[Source, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CurateCorpus:
     """The stage `curation` (paper 3): a crawl through a chain of layers.
 
-    `crawl` is CrawlFiles or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. Its layer
+    `crawl` is CrawlFiles, CrawlTexts or the embedded world's `training.world.crawl:Crawl`; `chain` is a `training.curation.settings:Curation`. Its layer
     `decontaminate`, where it has one, looks for what the profile's suites ask about, which the pipeline hands over. `positives` and `negatives`
     are what the layer `quality`, where the chain has it, learns from: sources, or another CurateCorpus of an embedded crawl, of whose crawl and
     chain they come.
@@ -222,7 +235,8 @@ def encode(value: Any, where: str = "recipe") -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
-        fields = {f.name: encode(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}
+        told = (f for f in dataclasses.fields(value) if not (f.metadata.get("later") and getattr(value, f.name) == f.default))
+        fields = {f.name: encode(getattr(value, f.name), f"{where}.{f.name}") for f in told}
         return {"__type__": f"{kind.__module__}:{kind.__qualname__}", **fields}
     if value is None or isinstance(value, (bool, int, str)):
         return value

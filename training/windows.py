@@ -20,6 +20,11 @@ PRIME = 0x9E3779B97F4A7C15 | 1  # odd, so that it has an inverse modulo 2**64
 SEPARATOR = b"\xff"  # between two texts that are hashed at once: no normalised text holds it
 
 
+def shortest(window: int = WINDOW) -> int:
+    """Bytes of the shortest evaluation text that is looked for, half a window: a shorter one is a phrase, which stands in any large corpus."""
+    return max(1, window // 2)
+
+
 def normalised(text: str) -> bytes:
     """The text as it is compared."""
     folded = unicodedata.normalize("NFKC", text).lower()

@@ -119,12 +119,26 @@ SUITES = {
         },
         stages=COMPARED,
     ),
+    # The corpus of its real text, of which no truth is known.
+    "curation": SuiteSpec(
+        suite="curation",
+        languages=smol.LANGUAGES,
+        options={
+            "truth": False,
+            "layers": ["lines", "language", "rules", "near", "exact", "decontaminate"],
+            "threshold": smol.DUPLICATE,
+            "documents": 5_000,
+            "compared": 5_000,  # of 300 Khmer sentences none is like another, of 3,000 every fiftieth
+        },
+        stages=("curation",),
+    ),
 }
 
 profile = Profile(
     name="smol",
     languages=smol.LANGUAGES,
     stages={
+        "curation": StageEntry(recipe=smol.curation(), minutes=3),
         "base": StageEntry(recipe=smol.base(_gguf()), adds=("eng",), minutes=4),
         "expand": StageEntry(recipe=smol.expand(), minutes=20),
         "stage1": StageEntry(recipe=smol.stage1(), adds=smol.STAGE1_NEW, minutes=21),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.profiles import Profile
     from harness.settings import Settings
 
-STAGES = r"\b(base|expand|stage\d|nightly|release)\b"  # read where the graph itself cannot be imported
+STAGES = r"\b(curation|base|expand|stage\d|nightly|release)\b"  # read where the graph itself cannot be imported
 PIPELINE: pytest.StashKey[Pipeline] = pytest.StashKey()
 SELECTED = pytest.StashKey[tuple[str, ...]]()
 

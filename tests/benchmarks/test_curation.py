@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.suites.curation import LAYERS, build, measures
+from benchmarks.suites.curation import build, measures
 from benchmarks.suites.curation.corpus import Kept
+from benchmarks.suites.curation.planted import LAYERS
 from benchmarks.suites.curation.quality import hands
 from harness.rows import Rows
 from harness.statistics import estimate

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import evaluation_text, evidence, overlap, profiles
+from harness import evaluation_text, overlap, profiles
 from harness.apart import decontaminated
-from harness.profiles import Profile, ProfileError
+from harness.pipeline import Pipeline
+from harness.profiles import Profile, ProfileError, Variant
+from harness.settings import Settings
 from training.curation import documents as shards
 from training.curation.decontaminate import Ngrams
-from training.recipe import CuratedText, Portion, encode
+from training.pretraining.sources import file_digest
+from training.recipe import CuratedText, Portion, WorldText, encode
 from training.recipes import nano as recipes
 from training.windows import normalised
 
@@ -29,6 +32,7 @@ def order(profile: Profile, names: tuple[str, ...], **more: object) -> dict[str,
     return {
         "suites": {name: encode(profile.suites[name]) for name in names},
         "hub": None,
+        "originals": [],
         "profile_dir": str(profile.directory),
         "window": profile.overlap_window,
         **more,
@@ -46,14 +50,31 @@ def test_a_stage_is_made_from_a_checkpoint_and_trained_on_a_corpus(nano: Profile
 
 
 def test_a_profile_without_curation_trains_on_what_its_recipes_name() -> None:
-    smol = profiles.load("smol")
-    assert smol.parents("stage1") == smol.made_from("stage1")
+    for name in ("smol", "sailor2-1b"):
+        profile = profiles.load(name)
+        assert profile.parents("stage1") == profile.made_from("stage1")
 
 
-def test_a_recipe_that_reads_a_corpus_which_the_profile_lacks_is_refused(nano: Profile) -> None:
+def test_a_recipe_that_reads_a_corpus_which_it_cannot_have_is_refused(nano: Profile) -> None:
     stages = {name: entry for name, entry in nano.stages.items() if name != "curation"}
-    with pytest.raises(ProfileError, match="stage1 trains on the corpus of curation, which is no parent of it here; define the stage"):
+    with pytest.raises(ProfileError, match="stage1 trains on the corpus of curation, which the profile does not define; define the stage"):
         dataclasses.replace(nano, stages=stages, variants={})
+    portion = Portion(name="eng", language="eng", tokens=10, sources=(CuratedText(language="eng"),))
+    base = dataclasses.replace(nano.stages["base"], recipe=dataclasses.replace(recipes.base(), portions=(portion,)))
+    with pytest.raises(ProfileError, match="base trains on the corpus of curation, which stage1, stage2 may do; give it other sources"):
+        dataclasses.replace(nano, stages={**nano.stages, "base": base}, variants={})
+    smol = profiles.load("smol")
+    planted = Variant(stage="stage1", recipe=dataclasses.replace(recipes.stage1(), portions=(portion,)))
+    with pytest.raises(ProfileError, match="stage1@other trains on the corpus of curation"):
+        dataclasses.replace(smol, variants={"stage1@other": planted})
+
+
+def test_a_stage_that_reads_no_corpus_has_none_for_a_parent(nano: Profile) -> None:
+    portion = Portion(name="vie", language="vie", tokens=10, sources=(WorldText(language="vie", documents=9),))
+    entry = dataclasses.replace(nano.stages["stage1"], recipe=dataclasses.replace(recipes.stage1(), portions=(portion,)))
+    profile = dataclasses.replace(nano, stages={**nano.stages, "stage1": entry}, variants={})
+    assert profile.parents("stage1") == ("expand",)
+    assert profile.parents("stage2") == ("stage1", "curation")
 
 
 def test_a_suite_that_compares_with_a_parent_is_given_the_checkpoint(nano: Profile) -> None:
@@ -88,15 +109,58 @@ def test_a_suite_that_cannot_be_drawn_stands_in_the_error(nano: Profile, tmp_pat
     assert not (tmp_path / evaluation_text.WINDOWS).exists()
 
 
-def test_what_is_asked_is_part_of_the_corpus_identity_and_what_judges_is_not(nano: Profile) -> None:
-    def with_suite(name: str, **options: object) -> Profile:
-        spec = nano.suites[name]
-        return dataclasses.replace(nano, suites={**nano.suites, name: dataclasses.replace(spec, options={**spec.options, **options})})
+def test_the_digest_is_of_the_text_and_not_of_who_asks_it_or_how(nano: Profile) -> None:
+    def digest(profile: Profile, *names: str) -> str:
+        texts = (text for _, _, text in evaluation_text.evaluation_texts(order(profile, names)))
+        return evaluation_text.texts_digest(texts, profile.overlap_window)
 
-    before = evidence.texts_digest(nano, None, None)
-    assert evidence.texts_digest(with_suite("choice", count=61), None, None) != before
-    assert evidence.texts_digest(dataclasses.replace(nano, overlap_window=50), None, None) != before
-    assert evidence.texts_digest(with_suite("curation", compared=10), None, None) == before
+    def with_choice(**options: object) -> Profile:
+        spec = nano.suites["choice"]
+        return dataclasses.replace(nano, suites={**nano.suites, "choice": dataclasses.replace(spec, options={**spec.options, **options})})
+
+    before = digest(nano, "choice", "cause")
+    assert digest(nano, "cause", "choice") == before
+    assert digest(dataclasses.replace(nano, suites={**nano.suites, "again": nano.suites["choice"]}), "choice", "cause", "again") == before
+    assert digest(nano, "choice", "cause", "curation") == before
+    assert digest(with_choice(count=61), "choice", "cause") != before
+    assert evaluation_text.texts_digest(["a text of the harbour and its ferry"], 50) != evaluation_text.texts_digest(
+        ["a text of the harbour and its ferry"], 100
+    )
+    assert evaluation_text.texts_digest(["no"], 50) == evaluation_text.texts_digest([], 50)  # a phrase
+
+
+def test_a_corpus_is_unknown_until_what_is_asked_has_been_read(nano: Profile, tmp_path: Path) -> None:
+    suites = {name: nano.suites[name] for name in ("choice", "curation")}
+    small = dataclasses.replace(
+        nano, suites=suites, stages={"curation": nano.stages["curation"]}, variants={}, gates=tmp_path / "gates.toml"
+    )
+    small.gates.write_text(
+        'schema = 1\n[[gate]]\nname = "present"\nstage = "curation"\nsuite = "curation"\nmetric = "present"\nrule = "at_least"\n'
+        'line = 0.9\nlanguages = ["eng"]\nreason = "r"\n'
+    )
+    pipeline = Pipeline(Settings(profile=small, store=tmp_path / "store"))
+    assert pipeline.fingerprint("curation") is None
+    (planned,) = pipeline.plan(("curation",))
+    assert (planned.action, planned.why.partition(";")[0]) == ("build", "what the suites ask is read first")
+    windows = pipeline._apart().windows("curation")
+    assert Ngrams(windows).names.size > 0
+    assert pipeline.fingerprint("curation") is not None
+    facts = windows.with_name(evaluation_text.FACTS)
+    told = json.loads(facts.read_text())
+    assert told["sha256"] == file_digest(windows)
+    before = pipeline.fingerprint("curation")
+    facts.write_text(json.dumps({**told, "digest": "of another text"}))
+    assert pipeline.fingerprint("curation") != before
+
+
+def test_a_suite_that_this_run_cannot_ask_is_left_out() -> None:
+    profile = profiles.load("sailor2-8b")
+    names = tuple(name for name, spec in profile.suites.items() if spec.options.get("originals") == "given")
+    assert names
+    assert evaluation_text.evaluation_texts(order(profile, names)) == []
+
+
+def test_only_a_corpus_with_the_layer_is_held_against_the_text(nano: Profile) -> None:
     assert decontaminated(nano.stages["curation"].recipe)
     assert not decontaminated(recipes.only(recipes.curation(), "url"))
     assert not decontaminated(nano.stages["base"].recipe)

@@ -29,7 +29,7 @@ def test_the_same_as_a_search_by_hand(training: list[str], asked: list[str], win
         data = normalised(question)
         width = min(window, len(data))
         windows = [data[i : i + width] for i in range(len(data) - width + 1)] if data else []
-        if windows:
+        if windows and len(data) >= window // 2:
             share = sum(any(piece in text for text in texts) for piece in windows) / len(windows)
             if share > 0.5:
                 expected[str(number)] = share
@@ -55,11 +55,12 @@ def test_a_copy_in_other_dress_is_found() -> None:
 
 
 def test_a_text_shorter_than_a_window_is_found_where_all_of_it_stands() -> None:
-    training = ["Boats leave at dawn. เรือออกตอนเช้า", "The market is open."]
+    training = ["Boats leave early at dawn for the island. เรือออกตอนเช้า", "The market is open."]
     short = {
-        "whole": "Boats leave at dawn.",
+        "whole": "Boats leave early at dawn for the",
         "thai": "เรือออกตอนเช้า",
-        "other": "Boats leave at noon.",
+        "other": "Boats leave early at noon for the",
+        "phrase": "Boats leave early",
         "across": "ตอนเช้า The market",
         "empty": " ",
     }
@@ -119,6 +120,7 @@ def test_the_nano_profile_keeps_training_and_evaluation_apart() -> None:
         "recipe": encode(profile.stages["base"].recipe),
         "corpora": {},
         "hub": None,
+        "originals": [],
         "profile_dir": str(Path()),
         "share": profile.overlap,
         "window": profile.overlap_window,
@@ -142,7 +144,18 @@ def test_the_check_stops_a_recipe_that_trains_on_the_held_out_text(tmp_path: Pat
     )  # type: ignore[type-var]
     suites = {"perplexity": encode(profile.suites["perplexity"])}
     (tmp_path / "order.json").write_text(
-        json.dumps({"suites": suites, "recipe": encode(recipe), "corpora": {}, "hub": None, "profile_dir": ".", "share": 0.5, "window": 50})
+        json.dumps(
+            {
+                "suites": suites,
+                "recipe": encode(recipe),
+                "corpora": {},
+                "hub": None,
+                "originals": [],
+                "profile_dir": ".",
+                "share": 0.5,
+                "window": 50,
+            }
+        )
     )
     assert overlap.main([str(tmp_path / "order.json")]) == 1
     error = json.loads((tmp_path / "error.json").read_text())

@@ -246,6 +246,15 @@ def test_a_gradient_that_is_not_a_number_stops_before_the_update(base: Path, tmp
         train(base, tmp_path)
 
 
+def test_a_cap_on_epochs_that_the_text_cannot_fill_is_said_before_training(base: Path, tmp_path: Path) -> None:
+    from training.pretraining.packing import PackingError
+
+    with pytest.raises(PackingError, match=r"read at most 0.01 times, fills \d+ rows of 32 tokens, and 24 are to be trained on"):
+        train(base, tmp_path / "capped", most_epochs=0.01)
+    free, loose = (train(base, tmp_path / name, most_epochs=most) for name, most in (("free", None), ("loose", 1000.0)))
+    assert small.losses(free) == small.losses(loose)
+
+
 def test_missing_text_names_the_portion(base: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     job = small.job(tmp_path, tmp_path / "elsewhere", parents={"base": base / "base" / "result"})
@@ -322,7 +331,7 @@ def test_a_tokenizer_without_an_end_is_named() -> None:
 
 
 def test_rows_are_dealt_out_evenly_or_not_at_all() -> None:
-    assert [list(Ranks(rank=rank, size=2).share(4)) for rank in (0, 1)] == [[0, 2], [1, 3]]
+    assert [Ranks(rank=rank, size=2).share(4) for rank in (0, 1)] == [2, 2]
     with pytest.raises(RanksError, match="a batch of 4 rows cannot be dealt out to 3 processes"):
         Ranks(rank=0, size=3).share(4)
     assert Ranks().sum([1.5, 2.0], "cpu") == [1.5, 2.0]

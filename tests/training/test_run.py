@@ -239,6 +239,7 @@ IDENTITY = {
     "CuratedText": {"language", "stage", "sources"},
     "Portion": {"name", "language", "tokens", "sources"},
     "CrawlFiles": {"paths"},
+    "CrawlTexts": {"sources"},
     "CurateCorpus": {"crawl", "chain", "positives", "negatives", "reads"},
     "Optimisation": {"learning_rate", "final_fraction", "decay", "warmup_fraction", "weight_decay", "betas", "epsilon", "clip"},
     "Architecture": {"family", "vocabulary", "hidden", "intermediate", "layers", "heads", "kv_heads", "tied", "context", "rope_theta"},
@@ -247,6 +248,7 @@ IDENTITY = {
     "ExpandBlocks": {"new_blocks", "untie", "vocabulary", "zeroed"},
     "ContinuePretraining": {
         "portions", "optimisation", "sequence", "batch", "seed", "train", "precision", "document_isolation", "label_shift", "swapped_tokenizer",
+        "most_epochs",
     },
 }  # fmt: skip
 RUNTIME = {
@@ -272,6 +274,8 @@ def test_every_field_of_a_recipe_moves_the_digest(recipe: Any) -> None:
                 other: Any = not value
             case int():
                 other = value + 1
+            case None:
+                other = 4.0
             case str():
                 other = value + "x"
             case tuple():
@@ -280,6 +284,14 @@ def test_every_field_of_a_recipe_moves_the_digest(recipe: Any) -> None:
                 first = dataclasses.fields(value)[0]
                 other = dataclasses.replace(value, **{first.name: "llama" if isinstance(getattr(value, first.name), str) else 0.5})
         assert recipes.digest(recipes.encode(dataclasses.replace(recipe, **{field.name: other}))) != before, field.name
+
+
+def test_a_field_that_came_later_moves_no_fingerprint_until_it_is_set() -> None:
+    before, capped = small.continual(), small.continual(most_epochs=4.0)
+    assert "most_epochs" not in recipes.encode(before)
+    assert recipes.decode(recipes.encode(before)) == before
+    assert recipes.encode(capped)["most_epochs"] == 4.0
+    assert recipes.decode(recipes.encode(capped)) == capped
 
 
 def test_a_job_knows_its_one_parent(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 
 Compared are windows of bytes of normalised text (`training/windows.py`), as between training and evaluation. The file holds hashes,
 no text. Hits are counted by evaluation text: a phrase that many share drops nothing until more than `share` of the windows of one text stand in
-one document. An evaluation text shorter than a window is found where all of it stands; one shorter than `shortest` is a phrase and no text.
+one document. An evaluation text shorter than a window is found where all of it stands; one shorter than half a window is a phrase and no text.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ import numpy as np
 from training.curation.documents import CurationError, Document
 from training.curation.layer import Decision, Judge, Layer
 from training.whole import whole
-from training.windows import SEPARATOR, WINDOW, normalised, window_hashes
+from training.windows import SEPARATOR, WINDOW, normalised, shortest, window_hashes
 
 if TYPE_CHECKING:
     from training.windows import Hashes
 
-SHORTEST = WINDOW // 2
 BLOCK = 1 << 22  # bytes hashed at once
 FORM = 1  # of the file
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def write_ngrams(texts: Iterable[tuple[str, str]], path: Path, n: int = WINDOW, *, shortest: int = SHORTEST) -> int:
+def write_ngrams(texts: Iterable[tuple[str, str]], path: Path, n: int = WINDOW, *, least: int = 0) -> int:
     """Write the hashes of the windows of `n` bytes of evaluation texts (name, text), whole or not at all; returns how many texts are in it.
 
-    Texts of fewer than `shortest` bytes (normalised) are left out; texts that are equal so are one, under the first name. Equal input gives equal bytes.
+    Texts of fewer than `least` bytes (normalised; 0: half a window) are left out; texts that are equal so are one, under the first name. Equal input gives equal bytes.
     """
-    if n < 1 or shortest < 1:
-        raise CurationError(f"windows of {n} bytes and texts of at least {shortest}: both are 1 or more")
+    least = least or shortest(n)
+    if n < 1 or least < 1:
+        raise CurationError(f"windows of {n} bytes and texts of at least {least}: both are 1 or more")
     names: dict[bytes, str] = {}
     for name, text in texts:
-        if len(data := normalised(text)) >= shortest:
+        if len(data := normalised(text)) >= least:
             names.setdefault(data, name)
     lengths = np.array([min(n, len(data)) for data in names], dtype=np.int64)
     own = [window_hashes(data, length) for data, length in zip(names, lengths.tolist(), strict=True)]

@@ -51,6 +51,7 @@ class Layer(abc.ABC):
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     leaves: ClassVar[tuple[str, ...]] = ()  # files of its plan that stand beside the corpus
+    files: ClassVar[tuple[str, ...]] = ()  # settings that name files or directories to be read
 
     def prepare(self, shards: Sequence[Path], work: Path, engine: Engine) -> None:  # noqa: B027  # nothing to do for most layers
         """The first pass over all shards (Parquet, in the order of their numbers); leaves its plan in `work`, an empty directory."""

@@ -44,6 +44,7 @@ class Perplexity(Layer):
     """
 
     name = "perplexity"
+    files = ("models", "text")
     models: str = ""
     text: tuple[str, ...] = ()
     by: Literal["share", "ceiling"] = "share"

@@ -49,6 +49,7 @@ class Quality(Layer):
     """
 
     name = "quality"
+    files = ("positives", "negatives")
     leaves = (FACTS, HELD_OUT)
     positives: tuple[str, ...] = ()
     negatives: tuple[str, ...] = ()

@@ -1,5 +1,7 @@
 """The builder of the stage `curation`: a crawl through the chain; what it leaves is a corpus, not a checkpoint.
 
+A crawl is the embedded one, files of the user's (read where they lie) or text sources, of which shards are made first.
+
 result/shards/ dropped/ facts/ quarantine.jsonl report.json report.html as `python -m training.curation run` leaves them
 result/truth.jsonl                                                      of an embedded crawl: what was planted, and what should become of it
 """
@@ -9,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,7 @@ from training.curation.documents import CurationError, Document, Quarantined
 from training.curation.engine import Engine
 from training.curation.settings import Curation
 from training.pretraining.sources import crawl_files, read
-from training.recipe import CrawlFiles, CurateCorpus
+from training.recipe import CrawlFiles, CrawlTexts, CurateCorpus, Source
 
 if TYPE_CHECKING:
     from training.run import Job
@@ -39,7 +42,7 @@ def build(recipe: CurateCorpus, job: Job) -> None:
         job.progress(f"curation: {' '.join(line.split())}")
 
     engine = Engine(workers=job.threads or os.cpu_count() or 1)
-    told = _with_examples(recipe, job, engine, _kept_apart(recipe.chain, job))
+    told = _with_examples(recipe, job, engine, _kept_apart(_beside_the_profile(recipe.chain, job), job))
     found = chain.run(told, [str(path) for path in crawl], corpus, engine, tell, shown_from=job.resume)
     shutil.copytree(corpus, job.result, dirs_exist_ok=True)
     (job.result / "run.json").unlink()  # names the files of this machine
@@ -50,25 +53,62 @@ def build(recipe: CurateCorpus, job: Job) -> None:
 
 
 def _crawl(crawl: Any, job: Job, name: str) -> list[Path]:
-    """The files to read: a user's own, or the embedded crawl, written once under a name."""
+    """The files to read: a user's own; or those of the embedded crawl or of text sources, written once under a name, whole or not at all."""
     if isinstance(crawl, CrawlFiles):
         return crawl_files(crawl, job.profile_dir)
-    from training.world import crawl as world
-
     directory = job.resume / name
     if not directory.is_dir():
         aside = job.resume / f"{name}.part"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        world.write(crawl, aside)
+        if isinstance(crawl, CrawlTexts):
+            for number, part in enumerate(documents.in_shards(_of_sources(crawl.sources, job))):
+                documents.write(aside / f"{number:05d}.parquet", part)
+        else:
+            from training.world import crawl as world
+
+            world.write(crawl, aside)
         aside.rename(directory)
-    return sorted(path for path in directory.iterdir() if ".warc" in path.name)
+    return sorted(path for path in directory.iterdir() if ".warc" in path.name or path.suffix == ".parquet")
+
+
+def _of_sources(sources: Sequence[Source], job: Job) -> Iterator[Document]:
+    """The documents of the sources, in order. `record` is what the tellings of a parallel text share, as a page's is its WARC record.
+
+    Two files of one name give the same ids to other texts; a chain keeps one document of an id, so what comes again is numbered.
+    """
+    met: Counter[str] = Counter()
+    for source in dict.fromkeys(sources):
+        for one in read(source, job.hub, job.profile_dir):
+            met[one.id] += 1
+            named = one.id if met[one.id] == 1 else f"{one.id} ({met[one.id]})"
+            extra = {"record": one.cluster or named}
+            yield Document(id=named, text=one.text, language=one.language, source=one.source, licence=one.licence, extra=extra)
+
+
+def _beside_the_profile(chained: Curation, job: Job) -> Curation:
+    """The chain, the files and directories that its layers' settings name found where the profile's file lies."""
+
+    def found(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(found(one) for one in value)
+        path = job.profile_dir / Path(value).expanduser()
+        return str(path) if value and path.exists() else value
+
+    def told(layer: Any) -> Any:
+        return dataclasses.replace(layer, **{setting: found(getattr(layer, setting)) for setting in layer.files})
+
+    return dataclasses.replace(chained, layers=tuple(told(layer) for layer in chained.layers))
 
 
 def _kept_apart(chained: Curation, job: Job) -> Curation:
     """The chain, its layer `decontaminate` told where the windows of the evaluation text lie. Raises CurationError where there are none."""
     if not any(layer.name == "decontaminate" for layer in chained.layers):
         return chained
+    if any(getattr(layer, "ngrams", "") for layer in chained.layers):
+        raise CurationError(
+            "decontaminate.ngrams is not a setting of a stage: it is handed the windows of what the profile's suites ask about"
+        )
     if job.evaluation is None:
         raise CurationError("the chain has the layer decontaminate, and the order names no windows of evaluation text (`evaluation`)")
 
@@ -107,8 +147,8 @@ def _with_examples(recipe: CurateCorpus, job: Job, engine: Engine, chained: Cura
 
 
 def _of_a_crawl(recipe: CurateCorpus, job: Job, engine: Engine, name: str) -> Iterator[Document]:
-    """The corpus of another embedded crawl, each page in the language that it declares. Raises CurationError for a crawl of files."""
-    if isinstance(recipe.crawl, CrawlFiles):
+    """The corpus of another embedded crawl, each page in the language that it declares. Raises CurationError for any other."""
+    if isinstance(recipe.crawl, CrawlFiles | CrawlTexts):
         raise CurationError(
             f"{name}: examples from a crawl of files are curated first and named as TextFiles, so that the record holds their content"
         )

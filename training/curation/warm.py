@@ -5,10 +5,14 @@ Chosen by what it costs each process: Arrow, numba and the registries that numba
 
 from __future__ import annotations
 
+import contextlib
+
 import pyarrow.parquet  # noqa: F401
 
 from training.curation import chain, near_clusters, near_signatures  # noqa: F401
 from training.curation.engine import without_pandas
 
-without_pandas()
-near_signatures.warm()
+# An error here would end the server and with it every process of the run: one that is not warm is slow to start, no more.
+with contextlib.suppress(Exception):
+    without_pandas()
+    near_signatures.warm()

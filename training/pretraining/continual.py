@@ -10,6 +10,7 @@ from training.models import load
 from training.pretraining import corpus
 from training.pretraining.expand import trainable_parameters
 from training.pretraining.loop import Plan, train
+from training.pretraining.packing import PackingError
 from training.pretraining.ranks import Ranks
 from training.pretraining.stream import Stream
 from training.recipe import ContinuePretraining, digest, encode
@@ -35,7 +36,13 @@ def build(recipe: ContinuePretraining, job: Job) -> None:
         job.device,
         curated=job.corpora,
     )
-    reader = Stream(corpora, recipe.sequence, recipe.seed)
+    reader = Stream(corpora, recipe.sequence, recipe.seed, most_epochs=recipe.most_epochs)
+    rows_wanted = recipe.steps * recipe.batch
+    if (left := reader.rows_left()) is not None and left < rows_wanted:  # said now, and not after weeks
+        raise PackingError(
+            f"the text, read at most {recipe.most_epochs:g} times, fills {left:,} rows of {recipe.sequence} tokens, and {rows_wanted:,} are to be "
+            "trained on: raise the recipe's `most_epochs`, or draw fewer tokens"
+        )
     model = load.load_model(parent, dtype="float32")  # on the CPU: `train` puts it, whole or its part, where it learns
     trainable_parameters(model, recipe.train)
     plan = Plan(

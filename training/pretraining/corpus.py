@@ -130,6 +130,9 @@ class _Shelf:
         self.dtype = dtype_of(1 + max(tokenizer.get_vocab().values()))
         self.known: dict[Source, Tokens] = {}
         directory.mkdir(parents=True, exist_ok=True)
+        for aside in directory.glob(".*"):  # half of a source, of a run that was killed: gone before its room is needed again
+            if aside.is_dir():
+                shutil.rmtree(aside, ignore_errors=True)
 
     def tokens(self, source: Source) -> Tokens:
         """The source's tokens, tokenised now where they do not stand whole yet."""

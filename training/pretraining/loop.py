@@ -74,6 +74,7 @@ def train(model: PreTrainedModel, reader: Stream, plan: Plan, job: Job) -> dict[
 
     ranks = Ranks.join(job.device, job.sharding)
     mine = ranks.share(plan.batch)
+    reader.deal(ranks.rank, ranks.size)
     attention = choose(job.attention, job.device, plan.precision)
     # flash-attn takes no float32, which the weights are: it needs autocast to be loaded as to be run.
     probing = torch.autocast(job.device, torch.bfloat16, enabled=attention == "flash" and plan.precision == "bfloat16")
@@ -100,7 +101,7 @@ def train(model: PreTrainedModel, reader: Stream, plan: Plan, job: Job) -> dict[
     with job.interruption.deferred():
         while run.step < plan.steps:
             begun = time.monotonic()
-            rows = [row for index, row in enumerate(reader.rows(plan.batch)) if index in mine]
+            rows = reader.rows(mine)
             rate = learning_rate(plan.optimisation, run.step, plan.steps)
             loss = _step(model, list(named.values()), optimizer, rows, rate, plan, ranks, run.step)
             run.step += 1

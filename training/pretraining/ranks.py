@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.progress import Interrupted
 from training.whole import whole
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ class Ranks:
 
             distributed.destroy_process_group()
 
-    def share(self, batch: int) -> range:
-        """The rows of a batch that are this rank's. Raises RanksError unless they divide evenly."""
+    def share(self, batch: int) -> int:
+        """How many rows of a batch are each rank's. Raises RanksError unless they divide evenly."""
         if batch % self.size:
             raise RanksError(f"a batch of {batch} rows cannot be dealt out to {self.size} processes; start a number that divides it")
-        return range(self.rank, batch, self.size)
+        return batch // self.size
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Replace each gradient by its sum over the ranks, a bucket of tensors a message (sharded, the backward pass has done so)."""
@@ -108,8 +109,12 @@ class Ranks:
             told: dict[str, Any] = {"run": run, "failed": True}
             try:
                 told = {"run": run, "found": work()}
-            finally:
+            except Interrupted:  # the signal is the others' too: each ends by it, and none by this note
+                raise
+            except BaseException:
                 _tell(note, told)
+                raise
+            _tell(note, told)
             return told["found"]
         begun = time.monotonic()
         while (told := _told(note)).keys() != {"run", "found"} or told["run"] != run:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from training.pretraining.select import RULES, SelectError
-from training.recipe import CrawlFiles, CuratedText, HubText, Source, TextFiles, WorldText, digest, encode
+from training.recipe import CrawlFiles, CurateCorpus, CuratedText, HubText, Source, TextFiles, WorldText, digest, encode
 
 LONGEST_LINE = 64 * 2**20  # bytes; a longer line is a JSON array or a broken file, not a document
 UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
@@ -120,7 +120,7 @@ def _read_curated(source: CuratedText, corpora: Mapping[str, Path]) -> Iterator[
     if source.stage not in corpora:
         raise SourceError(f"{name(source)} is read from the corpus of {source.stage}, which is no parent here; {_corpora(corpora)}")
     for path in sorted((corpora[source.stage] / "shards").glob("*.parquet")):
-        for index, row in enumerate(_parquet_rows(path, "language", source.language, ("id", "text", "language", "source", "licence"))):
+        for index, row in _rows_of_language(path, source.language, ("id", "text", "source", "licence")):
             if source.sources and row.get("source") not in source.sources:
                 continue
             if text := _text(row, "text", path, index):
@@ -187,18 +187,35 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _parquet_rows(path: Path, column: str = "", value: str = "", columns: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """The rows, or those whose `column` holds `value`, of `columns` alone where some are named (and are there)."""
+def _rows_of_language(path: Path, language: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(place in the file, row of those of `columns` that are there) of each row in a language. Row groups without one are not decoded."""
     import pyarrow
     import pyarrow.compute
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        known = [name for name in columns if name in file.schema_arrow.names] or None
-        for batch in file.iter_batches(batch_size=1024, columns=known):
-            if column:
-                batch = batch.filter(pyarrow.compute.equal(batch.column(column), value))
+        known = [name for name in columns if name in file.schema_arrow.names]
+        first = 0
+        for group in range(file.num_row_groups):
+            found = pyarrow.compute.equal(file.read_row_group(group, columns=["language"]).column(0), language)
+            places = pyarrow.compute.indices_nonzero(found).to_pylist()
+            if places:
+                yield from zip(
+                    (first + place for place in places), file.read_row_group(group, columns=known).take(places).to_pylist(), strict=True
+                )
+            first += file.metadata.row_group(group).num_rows
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SourceError(f"{path} is not a readable Parquet file ({error}); make the corpus again") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        for batch in file.iter_batches(batch_size=1024):
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"{path} is not a readable Parquet file ({error}); fetch it again") from error
@@ -275,6 +292,8 @@ def data_digest(recipe: Any, hub: Path | None, profile_dir: Path, cache: Path | 
     known = _FileDigests(cache)
     parts = [known.of_source(source, hub, profile_dir) for source in dict.fromkeys(sources_of(recipe))]
     parts += [{"crawl": path.name, "sha256": known.of_file(path)} for path in crawl_files(getattr(recipe, "crawl", None), profile_dir)]
+    named = (chain_files(chain, profile_dir) for chain in chains_of(recipe))
+    parts += [{"setting": setting, "sha256": known.of_file(path)} for found in named for setting, path in found]
     known.save()
     return digest(parts)
 
@@ -289,6 +308,28 @@ def crawl_files(crawl: Any, profile_dir: Path) -> list[Path]:
         return files_of([str(profile_dir / Path(path).expanduser()) for path in crawl.paths])
     except CurationError as error:
         raise SourceError(str(error).removeprefix("--input ")) from error
+
+
+def chains_of(recipe: Any) -> list[Any]:
+    """The chain of layers of a corpus' recipe, and those of the crawls that its classifier learns from."""
+    if not isinstance(recipe, CurateCorpus):
+        return []
+    return [recipe.chain, *(chain for examples in (recipe.positives, recipe.negatives) for chain in chains_of(examples))]
+
+
+def chain_files(chain: Any, profile_dir: Path) -> list[tuple[str, Path]]:
+    """(setting, file) of what a chain's layers name: rules' tables, models. Relative paths start at the profile file's directory; of a directory all files."""
+    found = []
+    for layer in chain.layers:
+        for setting in layer.files:
+            value = getattr(layer, setting)
+            for text in value if isinstance(value, tuple) else (value,):
+                if not text:
+                    continue
+                path = profile_dir / Path(text).expanduser()
+                inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+                found += [(f"{layer.name}.{setting}/{one.relative_to(path)}", one) for one in inside if one.is_file()]
+    return found
 
 
 class _FileDigests:

@@ -141,8 +141,6 @@ class Stream:
     ) -> None:
         if sequence < 2:
             raise PackingError(f"rows of {sequence} tokens leave nothing to predict; set `sequence` to 2 or more")
-        if not 0 <= worker < workers:
-            raise PackingError(f"there is no worker {worker} of {workers}; workers are numbered from 0")
         self.portions = [portion for portion in portions if portion.budget > 0]
         if not self.portions:
             raise PackingError("no portion has a token to give; give at least one a budget")
@@ -156,8 +154,15 @@ class Stream:
             raise PackingError(f"most_epochs caps {unknown[0]}, which is no portion; the portions are {', '.join(names)}")
         if bad := [name for name, cap in caps.items() if not cap > 0]:
             raise PackingError(f"most_epochs of {bad[0]} is {caps[bad[0]]}; to leave a portion out, give it a budget of 0")
-        self.sequence, self.seed, self.worker, self.workers = sequence, seed, worker, workers
+        self.sequence, self.seed = sequence, seed
+        self.deal(worker, workers)
         self._read = [_Portion(portion, number, seed, caps.get(portion.name)) for number, portion in enumerate(self.portions)]
+
+    def deal(self, worker: int, workers: int) -> None:
+        """Go on as one of so many workers; all of them do at the same row. Raises PackingError for a worker that there is not."""
+        if not 0 <= worker < workers:
+            raise PackingError(f"there is no worker {worker} of {workers}; workers are numbered from 0")
+        self.worker, self.workers = worker, workers
 
     def row(self) -> Row:
         """The worker's next row. Raises Exhausted, of all workers at the same row."""

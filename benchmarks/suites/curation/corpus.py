@@ -1,8 +1,8 @@
 """A curated corpus as it lies in its artifact, and what became in it of each record of the crawl.
 
-shards/*.parquet           what was kept; the column `record` is the WARC record id
+shards/*.parquet           what was kept; the column `record`, where there is one, is the WARC record id
 dropped/NN-LAYER/*.jsonl   what each layer dropped
-truth.jsonl                what was planted (training/world/crawl_truth.py)
+truth.jsonl                of the embedded crawl: what was planted (training/world/crawl_truth.py)
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.suites import SuiteError
 from training.world import crawl_truth
@@ -28,6 +29,7 @@ class Kept:
     id: str
     text: str
     language: str
+    record: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,54 +51,66 @@ class Corpus:
 
 
 def read(artifact: Path, suite: str) -> Corpus:
-    """The corpus of an artifact. Raises SuiteError naming what is missing or misshapen."""
+    """The corpus of an embedded crawl's artifact. Raises SuiteError naming what is missing or misshapen."""
     try:
         truths = crawl_truth.read(artifact / crawl_truth.FILE)
     except WorldError as error:
-        raise SuiteError(f"suite {suite}: {error}") from error
-    kept, outcomes = _kept(artifact, suite)
-    steps = sorted(path for path in (artifact / "dropped").glob("*") if path.is_dir())
-    if not steps:
-        raise SuiteError(f"suite {suite}: {artifact} has no dropped/NN-LAYER; it is not what python -m training.curation run leaves")
-    for step in steps:
-        for row in _rows(step, suite):
+        raise SuiteError(f"suite {suite}: {error}; a crawl of your own has no truth: judge it with truth = False") from error
+    languages: dict[str, list[Kept]] = defaultdict(list)
+    outcomes: dict[str, Outcome] = {}
+    for document in kept(artifact, suite):
+        languages[document.language].append(document)
+        if document.record:
+            outcomes[document.record] = Outcome(end=KEPT, document=document)
+    for step in steps(artifact, suite):
+        for row in dropped(step, suite):
             if record := row.get("record"):
-                outcomes[record] = Outcome(end=step.name.partition("-")[2], reason=row.get("reason", ""))
+                outcomes[record] = Outcome(end=layer_of(step), reason=row.get("reason", ""))
     nowhere = Outcome(end=EXTRACT, reason="no document was made of it")
     planted = [(truth, outcomes.get(truth.record, nowhere)) for truth in truths]
     if not any(truth.record in outcomes for truth in truths):
         raise SuiteError(f"suite {suite}: not one of the {len(truths)} records of truth.jsonl is in {artifact}; it is of another crawl")
-    return Corpus(kept=kept, layers=tuple(dict.fromkeys(step.name.partition("-")[2] for step in steps)), planted=planted)
+    return Corpus(kept=languages, layers=tuple(dict.fromkeys(map(layer_of, steps(artifact, suite)))), planted=planted)
 
 
-def _kept(artifact: Path, suite: str) -> tuple[dict[str, list[Kept]], dict[str, Outcome]]:
+def steps(artifact: Path, suite: str) -> list[Path]:
+    """The directory of what each layer dropped, in the order in which they ran. Raises SuiteError where there is none."""
+    found = sorted(path for path in (artifact / "dropped").glob("*") if path.is_dir())
+    if not found:
+        raise SuiteError(f"suite {suite}: {artifact} has no dropped/NN-LAYER; it is not what python -m training.curation run leaves")
+    return found
+
+
+def layer_of(step: Path) -> str:
+    """The layer's name."""
+    return step.name.partition("-")[2]
+
+
+def kept(artifact: Path, suite: str) -> Iterator[Kept]:
+    """The documents of the corpus, in order, a batch in memory at a time. Raises SuiteError."""
     import pyarrow
     import pyarrow.parquet
 
-    kept: dict[str, list[Kept]] = defaultdict(list)
-    outcomes: dict[str, Outcome] = {}
     for path in sorted((artifact / "shards").glob("*.parquet")):
         try:
-            rows = pyarrow.parquet.read_table(path).to_pylist()
-        except (OSError, pyarrow.ArrowException) as error:
+            file = pyarrow.parquet.ParquetFile(path)
+            columns = [name for name in ("id", "text", "language", "record") if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=1024, columns=columns):
+                for row in batch.to_pylist():
+                    yield Kept(id=row["id"], text=row["text"], language=row["language"] or "", record=str(row.get("record") or ""))
+        except (OSError, KeyError, pyarrow.ArrowException) as error:
             raise SuiteError(f"suite {suite}: {path} cannot be read: {error}") from error
-        for row in rows:
-            document = Kept(id=row["id"], text=row["text"], language=row["language"] or "")
-            kept[document.language].append(document)
-            if record := row.get("record"):
-                outcomes[record] = Outcome(end=KEPT, document=document)
-    return kept, outcomes
 
 
-def _rows(step: Path, suite: str) -> list[dict[str, str]]:
-    found = []
+def dropped(step: Path, suite: str) -> Iterator[dict[str, Any]]:
+    """What a layer dropped, in order: id, reason, excerpt, language, record. Raises SuiteError naming file and line."""
     for path in sorted(step.glob("*.jsonl")):
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            try:
-                found.append(dict(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise SuiteError(f"suite {suite}: {path}, line {number}: {error}") from error
-    return found
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield dict(json.loads(line))
+                except (ValueError, TypeError) as error:
+                    raise SuiteError(f"suite {suite}: {path}, line {number}: {error}") from error
 
 
 def matched(planted: Sequence[tuple[Truth, Outcome]]) -> list[tuple[str, Truth, Outcome]]:

@@ -68,6 +68,11 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
+def place(document: Kept) -> tuple[bytes, str]:
+    """Where a document stands among those that are compared."""
+    return hashlib.sha256(document.text[:40].encode()).digest(), document.id
+
+
 def duplicates(kept: Mapping[str, Sequence[Kept]], threshold: float, most: int) -> dict[str, bool]:
     """Document id -> whether another one of its language is a near duplicate; every pair of at most `most` documents a language is compared.
 
@@ -75,7 +80,7 @@ def duplicates(kept: Mapping[str, Sequence[Kept]], threshold: float, most: int) 
     """
     found: dict[str, bool] = {}
     for documents in kept.values():
-        drawn = sorted(documents, key=lambda one: (hashlib.sha256(one.text[:40].encode()).digest(), one.id))[:most]
+        drawn = sorted(documents, key=place)[:most]
         sets = [shingles(one.text, "words") for one in drawn]
         # pairs that share no shingle have similarity 0, so only the others are compared: the same answer
         holders: dict[tuple[str, ...], list[int]] = defaultdict(list)

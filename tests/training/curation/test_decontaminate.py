@@ -47,7 +47,7 @@ def test_the_same_as_a_search_by_hand(
     tmp_path: Path, documents: list[str], evaluation: list[str], n: int, shortest: int, small: bool
 ) -> None:
     path = tmp_path / "ngrams.npz"
-    write_ngrams([(str(number), text) for number, text in enumerate(evaluation)], path, n, shortest=shortest)
+    write_ngrams([(str(number), text) for number, text in enumerate(evaluation)], path, n, least=shortest)
     block, decontaminate.BLOCK = decontaminate.BLOCK, 20 if small else decontaminate.BLOCK
     try:
         kept = [decision.document is not None for decision in decided(Decontaminate(ngrams=str(path)), documents)]

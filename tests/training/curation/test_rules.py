@@ -268,3 +268,28 @@ def test_the_declaration_passes(language: str, hub: Path) -> None:
 def test_99_of_100_real_pages_pass(language: str, hub: Path) -> None:
     found = [one for texts in evidence.real(hub, language).values() for one in evidence.measure(texts, language)]
     assert sum(not one.reasons for one in found) >= 0.99 * len(found)
+
+
+# ------------------------------------------------------------------------------------------------------------ single sentences
+
+
+def test_sentences_are_held_to_a_number_of_words_of_ones_own() -> None:
+    """A page's least number of words would drop nearly every sentence of every language."""
+    short = {"eng": "The boat came late.", "tgl": "Pambihira talaga!", "tha": "เรือมาสาย", "ceb": "Pilay gibayad nimo?"}
+    for language, text in short.items():
+        assert decide(text, language).reason == "number of words"
+        assert decide(text, language, Rules(least_words=2, stopwords=False)).document is not None, language
+    assert decide("Ok", "eng", Rules(least_words=2)).detail == "number of words 1 < 2"
+    assert decide(f"{GOOD} " * 5_000, "eng", Rules(least_words=2)).detail.endswith("245000 > 100000")  # the most stands
+
+
+def test_sentences_may_be_asked_for_no_stopwords() -> None:
+    sentence = "Pilay gibayad nimo?"
+    assert decide(sentence, "ceb", Rules(least_words=2)).reason == "stopwords"
+    assert decide(sentence, "ceb", Rules(least_words=2, stopwords=False)).document is not None
+    assert decide("!!! 5 ??? ok ok", "ceb", Rules(least_words=2, stopwords=False)).reason == "special characters"  # all else stands
+
+
+def test_a_number_of_words_below_none_is_refused() -> None:
+    with pytest.raises(CurationError, match=r"rules\.least_words is -1"):
+        Rules(least_words=-1)

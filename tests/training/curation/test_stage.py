@@ -17,10 +17,11 @@ from training.curation.documents import CurationError, Document
 from training.curation.lines import Lines
 from training.curation.near import Near
 from training.curation.quality import Quality
+from training.curation.rules import Rules
 from training.curation.settings import Curation
 from training.curation.url import Url
 from training.pretraining.sources import SourceError, data_digest
-from training.recipe import CrawlFiles, CurateCorpus, TextFiles, WorldText, decode, encode
+from training.recipe import CrawlFiles, CrawlTexts, CurateCorpus, HubText, TextFiles, WorldText, decode, encode
 from training.world import text
 from training.world.crawl import Crawl
 from training.world.crawl_pages import boilerplate, host_of
@@ -109,6 +110,75 @@ def test_a_chain_that_keeps_evaluation_text_out_wants_to_be_told_which(tmp_path:
         built(tmp_path, "a", recipe)
 
 
+# ------------------------------------------------------------------------------------------------------- text sources as a crawl
+
+
+def mirrored(tmp_path: Path, config: str, language: str, texts: list[str]) -> HubText:
+    """A set of the Hub's mirror, its rows the tellings of one parallel text."""
+    path = tmp_path / "hub/org/set" / config / "train.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"body": one}) + "\n" for one in texts))
+    return HubText(dataset="org/set", config=config, split="train", field="body", language=language, licence="CC BY 4.0")
+
+
+def test_text_sources_are_a_crawl(tmp_path: Path) -> None:
+    """Every document of every source reaches the chain once, with its language, name and licence; two files of one name lose none."""
+    told = [f"Perahu nomor {number} kembali ke pelabuhan." for number in range(5)]
+    said = [f"เรือลำที่ {number} กลับเข้าฝั่ง" for number in range(5)]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.jsonl").write_text("".join(json.dumps({"text": f"{name}{number}"}) + "\n" for number in range(3)))
+    sources = (
+        mirrored(tmp_path, "id", "ind", told),
+        mirrored(tmp_path, "th", "tha", said),
+        *(TextFiles(path=f"{name}/mine.jsonl", language="jav", licence="CC0") for name in ("a", "b")),
+        WorldText(language="sun", documents=4),
+    )
+    recipe = CurateCorpus(crawl=CrawlTexts(sources=(*sources, sources[0])), chain=Curation(layers=(Url(),)))
+    job = small.job(tmp_path / "a", tmp_path, stage="curation", hub=tmp_path / "hub")
+    stage.build(recipe, job)
+    kept = [made for path in sorted((job.result / "shards").iterdir()) for made in shards.read(path, print)]
+    assert [(made.language, made.text) for made in kept[:16]] == [
+        *(("ind", one) for one in told),
+        *(("tha", one) for one in said),
+        *(("jav", f"{name}{number}") for name in ("a", "b") for number in range(3)),
+    ]
+    assert Counter((made.language, made.source, made.licence) for made in kept) == {
+        ("ind", "org/set/id/train:body", "CC BY 4.0"): 5,
+        ("tha", "org/set/th/train:body", "CC BY 4.0"): 5,
+        ("jav", "a/mine.jsonl", "CC0"): 3,
+        ("jav", "b/mine.jsonl", "CC0"): 3,
+        ("sun", "world/sun/train/0", "Apache-2.0"): 4,
+    }
+    assert len({made.id for made in kept}) == len(kept)
+    record = {made.id: made.extra["record"] for made in kept}
+    assert [record[one.id] for one in kept[:5]] == [record[one.id] for one in kept[5:10]]  # tellings of one text share a record
+    assert not (job.result / "truth.jsonl").exists()
+    assert decode(json.loads(json.dumps(encode(recipe)))) == recipe
+
+
+def test_the_content_of_text_sources_is_in_the_fingerprint(tmp_path: Path) -> None:
+    source = mirrored(tmp_path, "id", "ind", ["satu", "dua"])
+    recipe = CurateCorpus(crawl=CrawlTexts(sources=(source,)), chain=Curation(layers=(Url(),)))
+    before = data_digest(recipe, tmp_path / "hub", tmp_path)
+    mirrored(tmp_path, "id", "ind", ["satu", "tiga"])
+    assert data_digest(recipe, tmp_path / "hub", tmp_path) != before
+    with pytest.raises(SourceError, match="give --gate-hub"):
+        data_digest(recipe, None, tmp_path)
+
+
+def test_a_crawl_of_texts_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"text": "satu"}\n{"text": 2}\n')
+    recipe = CurateCorpus(crawl=CrawlTexts(sources=(TextFiles(path="mine.jsonl", language="ind"),)), chain=Curation(layers=(Url(),)))
+    job = small.job(tmp_path / "a", tmp_path, stage="curation")
+    with pytest.raises(SourceError, match=r"mine\.jsonl, row 2, field 'text' is a int"):
+        stage.build(recipe, job)
+    assert not (job.resume / "crawl").exists()
+    (tmp_path / "mine.jsonl").write_text('{"text": "satu"}\n{"text": "dua"}\n')
+    stage.build(recipe, job)
+    assert json.loads((job.result / "report.json").read_text())["layers"][1]["kept"] == 2
+
+
 JUNK = Crawl(languages=("ind", "tha"), pages=80, seed=7, only=("salad", "repetition"))
 TAUGHT = CurateCorpus(
     crawl=CrawlFiles(paths=("mine.jsonl",)),
@@ -143,9 +213,10 @@ def test_examples_that_cannot_be_had_are_named(tmp_path: Path) -> None:
     shards.write(tmp_path / "mine.jsonl", [Document(id="a", text="Teks.", language="ind")])
     with pytest.raises(CurationError, match="positives alone"):
         built(tmp_path, "a", dataclasses.replace(TAUGHT, negatives=()))
-    of_files = CurateCorpus(crawl=TAUGHT.crawl, chain=Curation(layers=(Lines(),)))
-    with pytest.raises(CurationError, match="negatives: examples from a crawl of files"):
-        built(tmp_path, "b", dataclasses.replace(TAUGHT, negatives=of_files))
+    for crawl in (TAUGHT.crawl, CrawlTexts(sources=TAUGHT.positives)):
+        of_files = CurateCorpus(crawl=crawl, chain=Curation(layers=(Lines(),)))
+        with pytest.raises(CurationError, match="negatives: examples from a crawl of files"):
+            built(tmp_path, "b", dataclasses.replace(TAUGHT, negatives=of_files))
 
 
 def test_a_users_own_examples_are_in_the_fingerprint(tmp_path: Path) -> None:
@@ -158,3 +229,20 @@ def test_a_users_own_examples_are_in_the_fingerprint(tmp_path: Path) -> None:
     before = data_digest(recipe, None, tmp_path)
     (tmp_path / "bad.jsonl").write_text(json.dumps({"text": "worse"}) + "\n")
     assert data_digest(recipe, None, tmp_path) != before
+
+
+def test_a_file_that_a_layer_names_lies_beside_the_profile_and_is_in_the_fingerprint(tmp_path: Path) -> None:
+    shards.write(tmp_path / "mine.jsonl", [Document(id="a", text="Kapal itu berlayar ke pulau. " * 20, language="ind")])
+    (tmp_path / "flagged.toml").write_text('ind = ["berlayar"]\n')
+    chain = Curation(layers=(Rules(flagged="flagged.toml"),))
+    recipe = CurateCorpus(crawl=CrawlFiles(paths=("mine.jsonl",)), chain=chain)
+    before = data_digest(recipe, None, tmp_path)
+    report = json.loads((built(tmp_path, "a", recipe) / "report.json").read_text())
+    assert report["layers"][1]["seen"] == 1
+    (tmp_path / "flagged.toml").write_text('ind = ["kapal"]\n')
+    assert data_digest(recipe, None, tmp_path) != before
+    nested = CurateCorpus(crawl=JUNK, chain=chain)
+    taught = dataclasses.replace(TAUGHT, negatives=nested)
+    before = data_digest(taught, None, tmp_path)
+    (tmp_path / "flagged.toml").write_text('ind = ["pulau"]\n')
+    assert data_digest(taught, None, tmp_path) != before

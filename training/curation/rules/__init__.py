@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from training.curation.documents import Document
+from training.curation.documents import CurationError, Document
 from training.curation.layer import Decision, Judge, Layer
 from training.curation.rules.measures import Phrases, character_repetition, letter_words, special_ratio, word_repetition
 from training.curation.rules.modify import modify
 from training.curation.rules.parameters import Limits, flagged_words, load
+from training.recipe import later
 
 EMPTY = "nothing left"
 REASONS = (
@@ -36,18 +37,35 @@ REASONS = (
 class Rules(Layer):
     """`parameters` is a TOML file laid over parameters.toml, language by language; `flagged` a TOML file of `iso = ["word", ...]`. "" is none.
 
-    A document of a language without a table, or of none, is judged by the table `default`.
+    A document of a language without a table, or of none, is judged by the table `default`. The limits are those of pages. Where documents are
+    single sentences, `least_words` stands for every language's least number of words (0: its own), and `stopwords` off asks for none: every
+    ninth sentence in Cebuano and every sixth in Javanese has too few.
     """
 
     name: ClassVar[str] = "rules"
+    files: ClassVar[tuple[str, ...]] = ("parameters", "flagged")
     version: ClassVar[int] = 2
 
     parameters: str = ""
     flagged: str = ""
+    least_words: int = later(0)
+    stopwords: bool = later(True)
+
+    def __post_init__(self) -> None:
+        """Refuse a number of words that is none."""
+        if self.least_words < 0:
+            raise CurationError(f"rules.least_words is {self.least_words}; 0 is each language's own, else it is 1 or more")
+
+    def limits(self) -> dict[str, Limits]:
+        """iso -> limits, as the settings change them."""
+        found = load(self.parameters)
+        if self.least_words:
+            found = {iso: dataclasses.replace(own, words=(self.least_words, own.words[1])) for iso, own in found.items()}
+        return found if self.stopwords else {iso: dataclasses.replace(own, least_stopwords=0.0) for iso, own in found.items()}
 
     def judge(self, work: Path) -> Judge:
         """The judge; raises CurationError where a file of the settings cannot be read or holds what is none."""
-        limits = load(self.parameters)
+        limits = self.limits()
         stopwords = {iso: Phrases(found.stopwords.split(), iso) for iso, found in limits.items()}
         flagged = {iso: Phrases(listed, iso) for iso, listed in flagged_words(self.flagged).items()}
 

@@ -1,0 +1,41 @@
+"""The profile smol: its real text as a crawl, and the gates of its curation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from harness import profiles, suites
+from training.pretraining.sources import data_digest, name, read, sources_of
+from training.recipe import CurateCorpus
+from training.recipes import smol
+
+
+def test_what_is_curated_is_what_the_stages_train_on() -> None:
+    profile = profiles.load("smol")
+    crawl = smol.curation().crawl.sources
+    assert len({(source.language, name(source)) for source in crawl}) == len(crawl)  # no two data sets of a language share a name
+    assert set(crawl) == {source for stage in ("stage1", "stage2") for source in sources_of(profile.stages[stage].recipe)}
+
+
+def test_held_out_text_is_no_part_of_the_crawl() -> None:
+    held_out = {source for language in smol.LANGUAGES for source in smol.held_out_sources(language)}
+    assert not held_out & set(sources_of(smol.curation()))
+
+
+def test_every_document_of_every_source_is_crawled_once(hub: Path) -> None:
+    """What goes into the chain is what was trained on without one: ids tell all of it apart."""
+    recipe = smol.curation()
+    assert isinstance(recipe, CurateCorpus)
+    ids = Counter(document.id for source in recipe.crawl.sources for document in read(source, hub, Path()))
+    assert ids.total() > 40_000
+    assert max(ids.values()) == 1
+    assert data_digest(recipe, hub, Path()) != data_digest(recipe.crawl.sources[1:], hub, Path())
+
+
+def test_its_gates_see_every_layer_that_drops() -> None:
+    """A share for each layer of the chain, but for the one that masks."""
+    profile = profiles.load("smol")
+    suite = suites.load(profile.suites["curation"], "curation", profile.directory)
+    shares = {metric.name.removeprefix("share_") for metric in suite.metrics if metric.name.startswith("share_")}
+    assert shares == {layer.name for layer in smol.curation().chain.layers} - {"pii"}
