@@ -61,8 +61,17 @@ class Apart:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def windows(self, stage: str) -> Path:
-        """The file of windows that a corpus must not hold, of what the suites ask about. Raises BuildError."""
+    def made_of(self, recipe: Recipe, data: str) -> str | None:
+        """Digest of what a stage is made of: the text it consumes (`data`), and what its corpus must not hold; None while that is not read."""
+        if not decontaminated(recipe):
+            return data
+        kept_out = self.known()
+        return digest([data, kept_out]) if kept_out else None
+
+    def windows(self, stage: str, recipe: Recipe) -> Path | None:
+        """The file of windows of what the suites ask about, which the recipe's corpus must not hold; None where it makes none such. Raises BuildError."""
+        if not decontaminated(recipe):
+            return None
         return self._once(f"{stage}: evaluation text", "harness.evaluation_text", self._read_in(), {}, FACTS) / WINDOWS
 
     def _read_in(self) -> Path:

@@ -36,10 +36,12 @@ class Overlap:
     share: float
 
 
-def find(training: Iterable[str], evaluation: Sequence[tuple[str, str, str]], window: int = WINDOW, share: float = SHARE) -> list[Overlap]:
+def find(
+    training: Iterable[str], evaluation: Sequence[tuple[str, str, str]], window: int = WINDOW, share: float = SHARE, least: int = 1
+) -> list[Overlap]:
     """The evaluation texts (suite, sample, text) that overlap with the training texts, the most overlapping first.
 
-    A text shorter than a window overlaps (share 1) where all of it stands in one training text; one shorter than half a window never.
+    A text shorter than a window overlaps (share 1) where all of it stands in one training text; one shorter than `least` bytes never.
     """
     import numpy as np
 
@@ -47,7 +49,7 @@ def find(training: Iterable[str], evaluation: Sequence[tuple[str, str, str]], wi
     hashes = [window_hashes(text, window) for text in texts]
     wanted = np.unique(np.concatenate(hashes)) if hashes else np.zeros(0, dtype=np.uint64)
     met = np.zeros(len(wanted), dtype=bool)
-    short = {text for text in texts if shortest(window) <= len(text) < window}
+    short = {text for text in texts if least <= len(text) < window}
     sought = set(short)
     for block in _blocks(training):
         sought -= {text for text in sought if text in block}
@@ -115,7 +117,7 @@ def check(order: Mapping[str, Any]) -> dict[str, Any]:
     named = [source for source in sources if not isinstance(source, CuratedText)]
     curated = [source for source in sources if isinstance(source, CuratedText)]
     found = [
-        *find(_texts(named, hub, directory, corpora), evaluation, window=order["window"], share=order["share"]),
+        *find(_texts(named, hub, directory, corpora), evaluation, order["window"], order["share"], least=shortest(order["window"])),
         *find_in_corpus(_texts(curated, hub, directory, corpora), evaluation, window=order["window"], share=order["share"]),
     ]
     found.sort(key=_order)

@@ -8,6 +8,7 @@ pytest's fixtures and gate items call `certify` and `checkpoint`; nothing else k
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import baselines, children, evidence, launch, quick
-from harness.apart import Apart, decontaminated
+from harness.apart import Apart
 from harness.certificate import Certificate, find_certificate, save_certificate
 from harness.children import BuildError
 from harness.conditions import lacking
@@ -100,10 +101,7 @@ class Pipeline:
 
     def made_of(self, stage: str) -> str | None:
         """Digest of the data that a stage is made of: what it consumes, and what a corpus must not hold; None while that is not read."""
-        if not decontaminated(self.recipe(stage)):
-            return self.data(stage)
-        kept_out = self._apart().known()
-        return digest([self.data(stage), kept_out]) if kept_out else None
+        return self._apart().made_of(self.recipe(stage), self.data(stage))
 
     def _apart(self) -> Apart:
         return Apart(settings=self.settings, store=self.store, progress=self.progress, suites=self._suites_digest())
@@ -138,10 +136,7 @@ class Pipeline:
         return found
 
     def _adopted(self, stage: str) -> Artifact | None:
-        """A checkpoint made elsewhere stands in for a build: the newest one adopted onto the checkpoint that this run has.
-
-        What it was trained on is not asked: of that a corpus of ours says nothing.
-        """
+        """A checkpoint made elsewhere stands in for a build, whatever it was trained on: the newest adopted onto the checkpoint of this run."""
         made_from = self.profile.made_from(stage)
         parents = [self.find(parent) for parent in made_from]
         contents = [parent.record.content if parent else None for parent in parents]
@@ -193,14 +188,12 @@ class Pipeline:
                 why += f"; it goes before the adopted {passed_over.record.fingerprint[:12]} (`harness.store prune` takes it away)"
             return Planned(stage=stage, variant=variant, action="reuse", why=why, minutes=0.0)
         if self._replayed is not None:
-            return Planned(
-                stage=stage, variant=variant, action="wait", why="the replayed record has no artifact of it in this store", minutes=0.0
-            )
-        if not self._may_build(stage):
-            return Planned(
-                stage=stage, variant=variant, action="wait", why=f"not built; name it with --gate-build {stage}", minutes=entry.minutes
-            )
-        return Planned(stage=stage, variant=variant, action="build", why=self._why(stage), minutes=entry.minutes)
+            told = ("wait", "the replayed record has no artifact of it in this store", 0.0)
+        elif not self._may_build(stage):
+            told = ("wait", f"not built; name it with --gate-build {stage}", entry.minutes)
+        else:
+            told = ("build", self._why(stage), entry.minutes)
+        return Planned(stage=stage, variant=variant, action=told[0], why=told[1], minutes=told[2])
 
     def _may_build(self, stage: str) -> bool:
         return self.profile.build == "auto" or stage in self.settings.build
@@ -251,8 +244,8 @@ class Pipeline:
                 return Certificate.not_run(stage, own, f"blocked by {certificate.blocker()}", cause=certificate.cause)
         doing = "built"
         try:
-            if self._replayed is None and decontaminated(self.recipe(stage)):
-                self._apart().windows(stage)
+            if self._replayed is None:
+                self._apart().windows(stage, self.recipe(stage))
             artifact = self.find(stage) or self._build(stage)
             self._artifacts[stage] = artifact
             doing = "evaluated"
@@ -269,15 +262,11 @@ class Pipeline:
 
     def _standing_on(self, stage: str) -> tuple[str, ...]:
         """The parents that must be certified: not the corpora of a checkpoint made elsewhere, nor those that a replayed run did not have."""
-        try:
-            found = self.find(stage)
-        except TOLD:
-            found = None
-        elsewhere = found is not None and found.record.adopted
-        known = (
-            () if elsewhere else (name for name in self.profile.corpora(stage) if self._replayed is None or name in self._replayed.stages)
-        )
-        return (*self.profile.made_from(stage), *known)
+        with contextlib.suppress(*TOLD):
+            if (found := self.find(stage)) is not None and found.record.adopted:
+                return self.profile.made_from(stage)
+        known = self.profile.stages if self._replayed is None else self._replayed.stages
+        return tuple(name for name in self.profile.parents(stage) if name in known or name not in self.profile.corpora(stage))
 
     def _goes_on(self, certificate: Certificate) -> bool:
         """Whether the next stage may be built: the certificate is clear, or awaits nothing but the baseline that this run blesses."""
@@ -459,7 +448,7 @@ class Pipeline:
                 raise NotBuilt(f"not built: profile {self.profile.name} builds only what --gate-build names")
             corpora = {parent: self._artifacts[parent] for parent in self.profile.corpora(stage)}
             self._apart().check(stage, recipe, self.data(stage), corpora)
-            evaluation = self._apart().windows(stage) if decontaminated(recipe) else None
+            evaluation = self._apart().windows(stage, recipe)
             order = {
                 "schema": 1,
                 "profile": self.profile.name,

@@ -65,7 +65,7 @@ def test_a_recipe_that_reads_a_corpus_which_it_cannot_have_is_refused(nano: Prof
         dataclasses.replace(nano, stages={**nano.stages, "base": base}, variants={})
     smol = profiles.load("smol")
     planted = Variant(stage="stage1", recipe=dataclasses.replace(recipes.stage1(), portions=(portion,)))
-    with pytest.raises(ProfileError, match="stage1@other trains on the corpus of curation"):
+    with pytest.raises(ProfileError, match="stage1@other trains on another corpus than stage1"):
         dataclasses.replace(smol, variants={"stage1@other": planted})
 
 
@@ -142,7 +142,8 @@ def test_a_corpus_is_unknown_until_what_is_asked_has_been_read(nano: Profile, tm
     assert pipeline.fingerprint("curation") is None
     (planned,) = pipeline.plan(("curation",))
     assert (planned.action, planned.why.partition(";")[0]) == ("build", "what the suites ask is read first")
-    windows = pipeline._apart().windows("curation")
+    windows = pipeline._apart().windows("curation", nano.stages["curation"].recipe)
+    assert windows is not None
     assert Ngrams(windows).names.size > 0
     assert pipeline.fingerprint("curation") is not None
     facts = windows.with_name(evaluation_text.FACTS)

@@ -29,11 +29,13 @@ def test_the_same_as_a_search_by_hand(training: list[str], asked: list[str], win
         data = normalised(question)
         width = min(window, len(data))
         windows = [data[i : i + width] for i in range(len(data) - width + 1)] if data else []
-        if windows and len(data) >= window // 2:
+        if len(data) >= window // 2:
             share = sum(any(piece in text for text in texts) for piece in windows) / len(windows)
             if share > 0.5:
                 expected[str(number)] = share
-    found = find(training, [("s", str(number), question) for number, question in enumerate(asked)], window=window)
+    found = find(
+        training, [("s", str(number), question) for number, question in enumerate(asked)], window=window, least=max(1, window // 2)
+    )
     assert {item.sample: item.share for item in found} == expected
 
 
@@ -65,8 +67,9 @@ def test_a_text_shorter_than_a_window_is_found_where_all_of_it_stands() -> None:
         "empty": " ",
     }
     assert all(len(normalised(text)) < WINDOW for text in short.values())
-    found = find(training, [("s", name, text) for name, text in short.items()])
-    assert {item.sample: item.share for item in found} == {"whole": 1.0, "thai": 1.0}
+    evaluation = [("s", name, text) for name, text in short.items()]
+    assert {item.sample: item.share for item in find(training, evaluation, least=WINDOW // 2)} == {"whole": 1.0, "thai": 1.0}
+    assert {item.sample for item in find(training, evaluation)} == {"whole", "thai", "phrase"}
 
 
 def test_what_a_model_scores_is_compared_too_where_it_is_no_mere_answer() -> None:
