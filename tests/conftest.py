@@ -17,6 +17,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 pytest_plugins = ["pytester"]
 
+# Workers of xdist keep to a core each, and so does what they start: two processes of two threads on two cores wait for each other's threads.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")).isdigit() and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker) % len(cores)]})
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
