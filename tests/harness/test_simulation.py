@@ -222,10 +222,13 @@ def test_the_tables(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 @pytest.mark.slow
 @pytest.mark.parametrize(("shape", "languages"), COVERAGE_SHAPES)
 def test_coverage_at_length(shape: Shape, languages: int) -> None:
-    """Every line of the table at 2,000 runs (error .5 %). Very skewed effects are the weak spot, very uneven sizes the cautious one."""
+    """Every line of the table at 2,000 runs (error .5 %). Very skewed effects are the weak spot, very uneven sizes the cautious one.
+
+    Where one cluster holds a third, few degrees of freedom pay for it: such an interval covers nearly always.
+    """
     found = coverage(shape, languages=languages, runs=2000, seed=11)
     low = 0.90 if shape.tail == "very skewed" else 0.925
-    high = 0.995 if shape.sizes >= 1 or shape.tail == "heavy" else 0.975
+    high = 1.0 if shape.dominant else 0.995 if shape.sizes >= 1 or shape.tail == "heavy" else 0.975
     assert low <= found.covered <= high
 
 
