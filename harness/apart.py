@@ -17,6 +17,7 @@ from harness.evaluation_text import FACTS, WINDOWS
 from harness.progress import Progress
 from harness.settings import Settings
 from harness.store import Artifact, Store
+from training.pretraining.sources import file_digest
 from training.recipe import CurateCorpus, Recipe, digest, encode
 
 
@@ -55,11 +56,7 @@ class Apart:
 
     def known(self) -> str | None:
         """The digest of what the suites ask about; None where it has not been read yet."""
-        try:
-            facts = json.loads((self._read_in() / FACTS).read_text(encoding="utf-8"))
-            return str(facts["digest"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return self._facts().get("digest")
 
     def made_of(self, recipe: Recipe, data: str) -> str | None:
         """Digest of what a stage is made of: the text it consumes (`data`), and what its corpus must not hold; None while that is not read."""
@@ -72,7 +69,19 @@ class Apart:
         """The file of windows of what the suites ask about, which the recipe's corpus must not hold; None where it makes none such. Raises BuildError."""
         if not decontaminated(recipe):
             return None
-        return self._once(f"{stage}: evaluation text", "harness.evaluation_text", self._read_in(), {}, FACTS) / WINDOWS
+        title, place = f"{stage}: evaluation text", self._read_in()
+        path = self._once(title, "harness.evaluation_text", place, {}, FACTS) / WINDOWS
+        if not path.is_file() or file_digest(path) != self._facts()["sha256"]:  # damaged: read anew
+            (place / FACTS).unlink()
+            self._once(title, "harness.evaluation_text", place, {}, FACTS)
+        return path
+
+    def _facts(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self._read_in() / FACTS).read_text(encoding="utf-8"))
+            return found
+        except (OSError, ValueError):
+            return {}
 
     def _read_in(self) -> Path:
         """Where the texts of these suites stand, as this code reads them; an equal text read by other code has an equal digest."""

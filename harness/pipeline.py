@@ -109,8 +109,7 @@ class Pipeline:
     def fingerprint(self, stage: str) -> str | None:
         """The identity of a stage's artifact, or None while a parent has none."""
         parents = [self.find(parent) for parent in self.profile.parents(stage)]
-        made_of = self.made_of(stage)
-        if made_of is None or any(parent is None for parent in parents):
+        if any(parent is None for parent in parents) or (made_of := self.made_of(stage)) is None:
             return None
         recipe = self.recipe(stage)
         return fingerprint(

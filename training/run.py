@@ -153,7 +153,8 @@ def prepare(device: str, threads: int) -> str:
     """Set threads and determinism for the whole process; returns "cpu" or "cuda". Raises OrderError where there is no such device."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; deterministic products need it
     os.environ.setdefault("FLASH_ATTENTION_DETERMINISTIC", "1")  # read by transformers when flash-attn runs
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Text is tokenised by as many threads as the order has, before anything else runs; nothing is forked from this process.
+    os.environ.update(TOKENIZERS_PARALLELISM="true", RAYON_NUM_THREADS=str(threads))
     # Threads that spin briefly before they sleep (read when torch is first imported): beside other work, endless spinning was 3 times
     # slower; alone, sleeping at once was a quarter slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")

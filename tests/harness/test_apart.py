@@ -150,6 +150,11 @@ def test_a_corpus_is_unknown_until_what_is_asked_has_been_read(nano: Profile, tm
     told = json.loads(facts.read_text())
     assert told["sha256"] == file_digest(windows)
     before = pipeline.fingerprint("curation")
+    whole = windows.read_bytes()
+    windows.write_bytes(whole[:-1])  # damaged: read anew, and the same
+    assert pipeline._apart().windows("curation", nano.stages["curation"].recipe) == windows
+    assert windows.read_bytes() == whole
+    assert pipeline.fingerprint("curation") == before
     facts.write_text(json.dumps({**told, "digest": "of another text"}))
     assert pipeline.fingerprint("curation") != before
 

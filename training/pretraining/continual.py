@@ -11,7 +11,6 @@ from training.pretraining import corpus
 from training.pretraining.expand import trainable_parameters
 from training.pretraining.loop import Plan, train
 from training.pretraining.packing import PackingError
-from training.pretraining.ranks import Ranks
 from training.pretraining.stream import Stream
 from training.recipe import ContinuePretraining, digest, encode
 
@@ -25,17 +24,7 @@ def build(recipe: ContinuePretraining, job: Job) -> None:
 
     parent = job.parent()
     tokenizer = load.load_tokenizer(parent)
-    corpora, rows = corpus.build(
-        recipe.portions,
-        tokenizer,
-        job.hub,
-        job.profile_dir,
-        job.progress,
-        job.resume / corpus.TOKENS,
-        Ranks.join(job.device, job.sharding),
-        job.device,
-        curated=job.corpora,
-    )
+    corpora, rows = corpus.of_job(recipe.portions, tokenizer, job)
     reader = Stream(corpora, recipe.sequence, recipe.seed, most_epochs=recipe.most_epochs)
     rows_wanted = recipe.steps * recipe.batch
     if (left := reader.rows_left()) is not None and left < rows_wanted:  # said now, and not after weeks

@@ -24,6 +24,8 @@ from training.recipe import Portion, Source, digest, encode
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from training.run import Job
+
 END_OF_DOCUMENT = "<|endoftext|>"
 AT_ONCE = 512  # documents tokenised together
 HASHED_AT_ONCE = 2**22  # tokens
@@ -68,6 +70,13 @@ def _batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
+
+
+def of_job(portions: Sequence[Portion], tokenizer: PreTrainedTokenizerBase, job: Job) -> tuple[list[Corpus], str]:
+    """`build` where a job works: its text, its parents' corpora, its processes; the tokens lie beside its snapshots."""
+    ranks = Ranks.join(job.device, job.sharding)
+    place = job.resume / TOKENS
+    return build(portions, tokenizer, job.hub, job.profile_dir, job.progress, place, ranks, job.device, curated=job.corpora)
 
 
 def build(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from training.models import load
 from training.pretraining import corpus
 from training.pretraining.loop import Plan, train
-from training.pretraining.ranks import Ranks
 from training.pretraining.sources import read
 from training.pretraining.stream import Stream
 from training.recipe import FromScratch, digest, encode
@@ -36,16 +35,7 @@ def build(recipe: FromScratch, job: Job) -> None:
     job.progress("tokenizer")
     documents = (document for source in recipe.tokenizer_sources for document in read(source, job.hub, job.profile_dir))
     tokenizer = train_tokenizer(corpus.texts(documents), recipe.architecture.vocabulary, recipe.architecture.context)
-    corpora, rows = corpus.build(
-        recipe.portions,
-        tokenizer,
-        job.hub,
-        job.profile_dir,
-        job.progress,
-        job.resume / corpus.TOKENS,
-        Ranks.join(job.device, job.sharding),
-        job.device,
-    )
+    corpora, rows = corpus.of_job(recipe.portions, tokenizer, job)
     reader = Stream(corpora, recipe.sequence, recipe.seed)
     end = corpus.end_of_document(tokenizer)
     model = load.new_model(recipe.architecture, len(tokenizer), recipe.seed, bos_token_id=end, eos_token_id=end)
