@@ -13,6 +13,8 @@ from tests.plugin.conftest import run_pytest
 from training.recipe import WorldText
 from training.world import text
 
+pytestmark = pytest.mark.slow  # curates, trains and judges: a minute and a half of a core
+
 PROFILE = """
 import dataclasses
 from pathlib import Path

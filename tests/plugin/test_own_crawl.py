@@ -177,6 +177,7 @@ def test_without_truth_is_said_where_the_profile_does_not_say_it(outside: Path) 
     assert "judge it with truth = False" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "red"),
     [
