@@ -50,9 +50,9 @@ def test_a_stage_is_made_from_a_checkpoint_and_trained_on_a_corpus(nano: Profile
 
 
 def test_a_profile_without_curation_trains_on_what_its_recipes_name() -> None:
-    for name in ("smol", "sailor2-1b"):
-        profile = profiles.load(name)
-        assert profile.parents("stage1") == profile.made_from("stage1")
+    profile = profiles.load("sailor2-1b")
+    assert profile.parents("stage1") == profile.made_from("stage1")
+    assert profiles.load("smol").corpora("stage1") == ("curation",)
 
 
 def test_a_recipe_that_reads_a_corpus_which_it_cannot_have_is_refused(nano: Profile) -> None:
@@ -63,10 +63,11 @@ def test_a_recipe_that_reads_a_corpus_which_it_cannot_have_is_refused(nano: Prof
     base = dataclasses.replace(nano.stages["base"], recipe=dataclasses.replace(recipes.base(), portions=(portion,)))
     with pytest.raises(ProfileError, match="base trains on the corpus of curation, which stage1, stage2 may do; give it other sources"):
         dataclasses.replace(nano, stages={**nano.stages, "base": base}, variants={})
-    smol = profiles.load("smol")
+    plain = dataclasses.replace(portion, sources=(WorldText(language="eng", documents=9),))
+    reads_none = dataclasses.replace(nano.stages["stage1"], recipe=dataclasses.replace(recipes.stage1(), portions=(plain,)))
     planted = Variant(stage="stage1", recipe=dataclasses.replace(recipes.stage1(), portions=(portion,)))
     with pytest.raises(ProfileError, match="stage1@other trains on another corpus than stage1"):
-        dataclasses.replace(smol, variants={"stage1@other": planted})
+        dataclasses.replace(nano, stages={**nano.stages, "stage1": reads_none}, variants={"stage1@other": planted})
 
 
 def test_a_stage_that_reads_no_corpus_has_none_for_a_parent(nano: Profile) -> None:

@@ -7,15 +7,18 @@ from pathlib import Path
 
 from harness import profiles, suites
 from training.pretraining.sources import data_digest, name, read, sources_of
-from training.recipe import CurateCorpus
+from training.recipe import CurateCorpus, CuratedText
 from training.recipes import smol
 
 
 def test_what_is_curated_is_what_the_stages_train_on() -> None:
+    """Each source of the crawl is read from the corpus by its name, and nothing is read past it."""
     profile = profiles.load("smol")
-    crawl = smol.curation().crawl.sources
-    assert len({(source.language, name(source)) for source in crawl}) == len(crawl)  # no two data sets of a language share a name
-    assert set(crawl) == {source for stage in ("stage1", "stage2") for source in sources_of(profile.stages[stage].recipe)}
+    crawled = [(source.language, name(source)) for source in smol.curation().crawl.sources]
+    assert len(set(crawled)) == len(crawled)  # no two data sets of a language share a name
+    read_back = [source for stage in ("stage1", "stage2") for source in sources_of(profile.stages[stage].recipe)]
+    assert all(isinstance(source, CuratedText) for source in read_back)
+    assert {(source.language, one) for source in read_back for one in source.sources} == set(crawled)
 
 
 def test_held_out_text_is_no_part_of_the_crawl() -> None:

@@ -2,8 +2,8 @@
 
 The data card below is the recipe's own: every training and held-out source with its Hub id (or `mirror only`), split, rule and
 licence; `python -m training.recipes.smol --hub DIR` prints it with bytes and documents. The split is by document across all
-languages at once: an article, review or paragraph that is held out in one language is held out in every language. The
-stage `curation` says what the chain would drop of the text that is trained on; the stages read it uncurated still.
+languages at once: an article, review or paragraph that is held out in one language is held out in every language. What is trained
+on goes through the chain of the stage `curation` first.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from training.curation.near import Near
 from training.curation.pii import Pii
 from training.curation.rules import Rules
 from training.curation.settings import Curation
+from training.pretraining.sources import name, read
 from training.recipe import (
     ContinuePretraining,
     CrawlTexts,
     CurateCorpus,
+    CuratedText,
     ExpandBlocks,
     HubText,
     ImportCheckpoint,
@@ -86,7 +88,7 @@ def _sets(side: str) -> tuple[HubText, ...]:
 
 
 def training_sources(language: str) -> tuple[HubText, ...]:
-    """What a language is trained on."""
+    """What a language is trained on, before curation."""
     return tuple(source for source in _sets("train") if source.language == language)
 
 
@@ -133,10 +135,15 @@ def curation() -> CurateCorpus:
 
 
 def _portions(language: str, tokens: int) -> tuple[Portion, ...]:
-    """A language's tokens, in equal parts from each of its sources: one large set would else drown the others."""
+    """A language's tokens, in equal parts from what the corpus has of each of its sources: one large set would else drown the others."""
     sources = training_sources(language)
     return tuple(
-        Portion(name=f"{language}.{source.dataset.rpartition('/')[2]}", language=language, tokens=tokens // len(sources), sources=(source,))
+        Portion(
+            name=f"{language}.{source.dataset.rpartition('/')[2]}",
+            language=language,
+            tokens=tokens // len(sources),
+            sources=(CuratedText(language=language, sources=(name(source),)),),
+        )
         for source in sources
     )
 
@@ -179,8 +186,6 @@ def stage2(seed: int = 0) -> ContinuePretraining:
 
 def card(hub: Path) -> str:
     """The data card with what the mirror holds: a line a source."""
-    from training.pretraining.sources import read
-
     lines = [f"{'language':<9}{'use':<10}{'data set':<52}{'split':<12}{'rule':<18}{'documents':>10}{'bytes':>12}  licence"]
     for use, sources in (("train", training_sources), ("held out", held_out_sources)):
         for language in LANGUAGES:
