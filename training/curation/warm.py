@@ -6,6 +6,10 @@ Chosen by what it costs each process: Arrow, numba and the registries that numba
 from __future__ import annotations
 
 import contextlib
+import os
+
+# One thread, or what is forked could wait for locks that another held: Arrow's jemalloc starts one unless told before it is loaded.
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
 import pyarrow.parquet  # noqa: F401
 
