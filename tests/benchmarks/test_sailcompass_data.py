@@ -81,7 +81,11 @@ def test_item_0_follows_the_shots_after_an_empty_line_and_ends_without_a_blank(t
 # -------------------------------------------------------------------------------------------------------------- likelihood
 
 
-@pytest.mark.parametrize(("data", "language"), LIKELY)
+# Of each data set at least one language is quick; the longest prompts are among the slow tests.
+LONG = {("belebele", "tha"), ("belebele", "vie"), ("xnli", "tha"), ("xcopa", "tha")}
+
+
+@pytest.mark.parametrize(("data", "language"), [pytest.param(*each, marks=pytest.mark.slow) if each in LONG else each for each in LIKELY])
 def test_every_likelihood_task_predicts_as_a_plain_loop_at_batch_1_and_8(tmp_path: Path, data: str, language: str) -> None:
     from training.models.load import load_tokenizer
 

@@ -175,7 +175,7 @@ def test_no_prompt_ends_with_a_blank_and_each_has_its_shots(tmp_path: Path, row:
 # -------------------------------------------------------------------------------------------------------- normalisations
 
 
-@pytest.mark.parametrize("row", EXAMS)
+@pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.slow) if row == "mmlu_tha" else row for row in EXAMS])  # 22 s
 def test_every_normalisation_is_that_of_a_plain_loop_at_batch_1_and_8(tmp_path: Path, row: str) -> None:
     from training.models.load import load_tokenizer
 
