@@ -250,6 +250,17 @@ def test_the_guard_stops_attention_that_ignores_the_lengths(monkeypatch: pytest.
     assert_isolated(model, "packed")
 
 
+@pytest.mark.parametrize("implementation", ["packed", "sdpa"])
+def test_every_probe_sees_a_model_that_was_not_isolated_and_none_sees_another(implementation: str) -> None:
+    """A probe that cannot see, and one that outweighs the rest, would cost the gate on them its power."""
+    model = make()
+    use_attention(model, implementation)
+    assert attention.leakage(model, isolation=True) == [0.0] * 24
+    leaked = attention.leakage(model, isolation=False)
+    assert len(leaked) == 24
+    assert all(0.0 < share < 1.0 for share in leaked), leaked
+
+
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_the_guard_stops_a_transformers_whose_packed_masks_fail(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # What transformers 5.23 does without a word when a cache is used or a mask of ones is given.

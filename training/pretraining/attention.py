@@ -195,7 +195,8 @@ def leakage(model: PreTrainedModel, isolation: bool = True, probes: int = 24) ->
     """Measure, for each probe, how much of a change in one document reaches the others of its packed row: 0.0 is isolation.
 
     The model's own forward pass as it trains, `isolation` as the recipe has it. A probe is a row of three documents of random lengths and
-    tokens, one token of one document replaced; the largest movement of the others' logits over the largest within the document.
+    tokens, one token of the first or the second replaced (nothing follows the third that it could reach); the largest movement of the others'
+    logits as a share of itself and the largest within the document: under 1, so that no probe outweighs the rest.
     """
     import torch
 
@@ -208,14 +209,14 @@ def leakage(model: PreTrainedModel, isolation: bool = True, probes: int = 24) ->
             for probe in range(probes):
                 lengths = torch.randint(2, 12, (3,), generator=generator).tolist()
                 ids_BT = torch.randint(vocabulary, (1, sum(lengths)), generator=generator).to(model.device)
-                start = sum(lengths[: probe % 3])
-                end = start + lengths[probe % 3]
+                start = sum(lengths[: probe % 2])
+                end = start + lengths[probe % 2]
                 changed_BT = ids_BT.clone()
                 changed_BT[0, start] = (ids_BT[0, start] + 1 + probe) % vocabulary
                 before_TV, after_TV = (packed_forward(model, each, [lengths], isolation).float()[0] for each in (ids_BT, changed_BT))
                 moved_T = (after_TV - before_TV).abs().amax(-1)
                 others = torch.cat([moved_T[:start], moved_T[end:]]).max().item()
-                found.append(others / max(moved_T[start:end].max().item(), 1e-30))
+                found.append(others / max(others + moved_T[start:end].max().item(), 1e-30))
     finally:
         model.train(training)
     return found

@@ -1,7 +1,7 @@
 """Whether documents were isolated where the checkpoint was trained: what its builder measured, by the forward pass that it trained with.
 
 Nothing of a finished checkpoint shows how its rows were masked, so the trainer measures it: in packed rows of three documents a token of
-one is changed, and the movement of the others' logits is divided by the movement of its own (`leakage` in build.json, one number a
+one is changed, and of all movement of logits the share is taken that is the others' (`leakage` in build.json, one number a
 probe). Nought is isolation. A checkpoint without the measurement (adopted from elsewhere) has NaN, which never passes.
 """
 
@@ -22,7 +22,7 @@ class Isolation:
 
     name: str
     languages: Sequence[str]
-    version: int = 1
+    version: int = 2
     metrics: Sequence[Metric] = (Metric(name="leakage", numerator="leakage", direction="lower", ceiling=0.0),)
 
     def samples(self, context: SuiteContext) -> Iterator[Sample]:
