@@ -9,17 +9,23 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.profiles import Profile
+from harness.suites import SuiteSpec
 from training.pretraining.sources import SourceError, data_digest, file_digest, sources_of
 from training.recipe import Source, decode, digest, encode
 
-# Directories (below the three packages' home) whose code makes rows or verdicts, or whose text is asked about.
-CODE = ("harness", "benchmarks/suites", "training/world", "training/pretraining")
+# Directories (below the three packages' home) whose code makes rows or verdicts, or whose text is asked about: identification, words, windows and
+# more of `training` stand behind suites.
+CODE = ("harness", "benchmarks/suites", "training")
+TARGET = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")  # module:function, of a suite or in its options
+OURS = ("harness", "training", "benchmarks")
 ORIGINALS = (".py", ".yaml", ".yml", ".json", ".jsonl", ".toml", ".txt", ".csv")
 LIBRARIES = ("lm-eval", "transformers", "tokenizers")
 
@@ -37,6 +43,7 @@ def suites_digest(profile: Profile, hub: Path | None, originals: Sequence[Path],
             "mirror": _file(hub / "MANIFEST.json") if hub else "",
             "dtype": profile.dtype,
             "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+            "theirs": {name: theirs for name, spec in profile.suites.items() if (theirs := _theirs(spec))},
         }
     )
 
@@ -51,6 +58,37 @@ def code_digest() -> str:
             if path.suffix in (".py", ".toml", ".yaml") and "_goldens" not in path.parts:
                 state.update(f"{path.relative_to(home)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return state.hexdigest()
+
+
+def _theirs(spec: SuiteSpec) -> dict[str, str]:
+    """Module -> digest of the code of others that a suite is made by: its factory and what its options name. A package counts whole."""
+    points = {point.name: point.value for point in importlib.metadata.entry_points(group="seatrials.suites")}
+    named = [points.get(spec.suite, spec.suite), *_strings(spec.options)]
+    modules = {found[1] for text in named if not text.startswith("lm_eval:") and (found := TARGET.fullmatch(text))}
+    return {module: _source(module) for module in sorted(modules) if module.partition(".")[0] not in OURS}
+
+
+def _source(module: str) -> str:
+    """Digest of the file of a module, or of all Python files of the package that it is in."""
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return "absent"  # the evaluation says so better
+    files = [path for place in spec.submodule_search_locations or () for path in sorted(Path(place).rglob("*.py"))]
+    if not files and spec.origin:
+        files = [Path(spec.origin)]
+    return digest([[path.name, _file(path)] for path in files])
+
+
+def _strings(value: Any) -> list[str]:
+    """Every string in a suite's options that is not of an encoded source."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [] if "__type__" in value else [text for item in value.values() for text in _strings(item)]
+    return [text for item in value for text in _strings(item)] if isinstance(value, list | tuple) else []
 
 
 def kind_of(backend: str) -> str:
@@ -83,11 +121,7 @@ def _data(options: Mapping[str, Any], directory: Path, hub: Path | None, cache: 
 
 def _paths(value: Any) -> list[str]:
     """Every plain path of a text file anywhere in a suite's options; those of encoded sources are read as sources."""
-    if isinstance(value, str):
-        return [value] if value.endswith((".jsonl", ".parquet")) else []
-    if isinstance(value, Mapping):
-        return [] if "__type__" in value else [path for item in value.values() for path in _paths(item)]
-    return [path for item in value for path in _paths(item)] if isinstance(value, list | tuple) else []
+    return [text for text in _strings(value) if text.endswith((".jsonl", ".parquet"))]
 
 
 def _sources(value: Any) -> list[Source]:

@@ -109,15 +109,17 @@ def test_ranges_and_pins() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("extra", "constraints"), [
-    ("dev", "constraints.txt"), ("vllm", "constraints-vllm.txt"), ("flash", "constraints-vllm.txt"), ("gpu", "constraints-vllm.txt"),
+    ("dev,gguf,curation-ray", "constraints.txt"), ("curation", "constraints.txt"), ("vllm,curation", "constraints-vllm.txt"),
+    ("vllm", "constraints-vllm.txt"), ("flash", "constraints-vllm.txt"), ("gpu", "constraints-vllm.txt"),
 ])  # fmt: skip
 def test_the_constraints_resolve(extra: str, constraints: str, tmp_path: Path) -> None:
-    """Every documented extra, with what pins it. flash-attn is resolved by its metadata: to build it takes CUDA's compiler."""
+    """Every documented set of extras, what tox installs among them, with what pins it. flash-attn is resolved by its metadata: to build it takes CUDA's compiler."""
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:
         pytest.skip("uv is not installed: pip install uv")
+    extras = [f"--extra={one}" for one in extra.split(",")]
     result = subprocess.run(
-        [uv, "pip", "compile", "-q", "pyproject.toml", "--extra", extra, "-c", constraints, "-o", str(tmp_path / "resolved.txt")],
+        [uv, "pip", "compile", "-q", "pyproject.toml", *extras, "-c", constraints, "-o", str(tmp_path / "resolved.txt")],
         cwd=ROOT,
         env={**os.environ, "FLASH_ATTENTION_SKIP_CUDA_BUILD": "TRUE"},
         capture_output=True,
@@ -130,7 +132,8 @@ def test_the_constraints_resolve(extra: str, constraints: str, tmp_path: Path) -
     for name in ("torch", "transformers", "lm-eval", "trl", "numpy"):
         assert resolved[name] == normal[name]
     assert ("flash-attn" in resolved) is (extra in ("flash", "gpu"))
-    assert ("vllm" in resolved) is (extra in ("vllm", "gpu"))
+    assert ("vllm" in resolved) is (extra.startswith("vllm") or extra == "gpu")
+    assert ("daft" in resolved) is ("curation" in extra)
 
 
 @pytest.mark.parametrize(("verdicts", "code"), [(["pass", "inconclusive"], 0), (["pass", "not run", "inconclusive"], 1), ([], 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def _item(module: GateModule, gate: Gate, markers: tuple[str, ...]) -> GateItem:
         except Uncertified as stopped:
             certificate = stopped.certificate
         verdict = certificate.verdicts[gate.name]
-        request.node.user_properties += properties(gate, verdict, certificate)
+        request.node.user_properties += properties(gate, verdict, certificate, alone(gate, request.config))
         if not verdict.passed:
             raise GateFailed(explain(gate, verdict, certificate, request.config))
 
@@ -119,8 +120,8 @@ def _defect(module: GateModule, name: str) -> GateItem:
     return item
 
 
-def properties(gate: Gate, verdict: Verdict, certificate: Certificate) -> list[tuple[str, object]]:
-    """What a report carries of a verdict: to the table, through xdist, and into JUnit."""
+def properties(gate: Gate, verdict: Verdict, certificate: Certificate, command: str) -> list[tuple[str, object]]:
+    """What a report carries of a verdict: to the table, through xdist, and into JUnit. `command` shows this gate alone."""
     row = {
         "gate": gate.name,
         "stage": gate.stage,
@@ -135,6 +136,7 @@ def properties(gate: Gate, verdict: Verdict, certificate: Certificate) -> list[t
         "ungated": certificate.ungated,
         "gates_digest": certificate.gates,
         "baselines": dict(certificate.baselines),
+        "command": command,
         **verdict.encode(),
     }
     shown = [(f"gate.{key}", value) for key, value in row.items() if key not in ("telling", "rows") and value is not None]
@@ -158,15 +160,17 @@ def explain(gate: Gate, verdict: Verdict, certificate: Certificate, config: pyte
 def alone(gate: Gate, config: pytest.Config) -> str:
     """The command that runs one gate."""
     option = config.option
-    parts = [f"pytest -m {gate.stage} -k {gate.name}"]
+    parts = ["pytest", "-m", gate.stage, "-k", gate.name]
     parts += [f"--gate-profile={option.gate_profile}"] if option.gate_profile != "nano" else []
     parts += [f"--gate-hub={option.gate_hub}"] if option.gate_hub else []
-    parts += [f"--gate-variant {name}" for name in option.gate_variant]
+    parts += [f"--gate-originals={path}" for path in option.gate_originals]
+    parts += [f"--gate-variant={name}" for name in option.gate_variant]
     parts += [f"--gate-store={option.gate_store}"] if option.gate_store != ".seatrials" else []
-    parts += [f"--gate-samples {option.gate_samples}"] if option.gate_samples else []
+    parts += [f"--gate-backend={option.gate_backend}"] if option.gate_backend != "hf" else []
+    parts += [f"--gate-samples={option.gate_samples}"] if option.gate_samples else []
     parts += [f"--gate-replay={option.gate_replay}"] if option.gate_replay else []
     parts += ["--gate-ungated"] if option.gate_ungated else []
-    return " ".join(parts)
+    return shlex.join(parts)
 
 
 def _shorten(text: str, limit: int = 160) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from harness import baselines, calibration, quick
 from harness.durable import write_json
 from harness.plugin.options import PIPELINE, SELECTED
 from harness.report import words
+from harness.settings import Uncertified
 from harness.suites import SuiteError
 from harness.surroundings import environment, expected_device, git_state
 
-ROW, DEFECT = "seatrials", "seatrials.defect"  # the properties that carry a verdict, and a planted defect's, from item to summary
+# The properties that carry a verdict, a planted defect's, and why a test could not have its checkpoint, from item to summary.
+ROW, DEFECT, REFUSED = "seatrials", "seatrials.defect", "seatrials.refused"
 INCONCLUSIVE, BUILD_ERROR = 3, 4
 COLOURS = {
     "pass": {"green": True},
@@ -44,6 +46,7 @@ class Summary:
         self.rows: dict[str, dict[str, Any]] = {}
         self.defects: list[dict[str, Any]] = []
         self.failed_elsewhere: list[str] = []
+        self.refused: list[str] = []  # for each test of the user's that asked for a checkpoint in vain: fail, not run or build error
         self.record: Path | None = None
         self.blessed = self.report = ""
 
@@ -80,6 +83,16 @@ class Summary:
         """A dry run ends before the first item."""
         return True if self.config.option.gate_dry_run else None
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """A test that asked for a checkpoint which is not certified did not fail itself: the gates say what stands against it."""
+        report = yield
+        if call.excinfo is not None and isinstance(call.excinfo.value, Uncertified):
+            certificate = call.excinfo.value.certificate
+            failed = any(verdict.blocks and verdict.verdict == "fail" for verdict in certificate.verdicts.values())
+            report.user_properties.append((REFUSED, "build error" if certificate.cause else "fail" if failed else "not run"))
+        return report
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect verdicts from reports: they cross xdist, and reach JUnit, as properties."""
         if hasattr(self.config, "workerinput"):
@@ -89,18 +102,22 @@ class Summary:
             self.rows[row["gate"]] = row
         told: list[Any] = [value for key, value in report.user_properties if key == DEFECT and report.when == "call"]
         self.defects += told
-        report.user_properties[:] = [(key, value) for key, value in report.user_properties if key not in (ROW, DEFECT)]
-        if report.failed and not found:
+        refused: list[Any] = [value for key, value in report.user_properties if key == REFUSED]
+        self.refused += refused
+        report.user_properties[:] = [(key, value) for key, value in report.user_properties if key not in (ROW, DEFECT, REFUSED)]
+        if report.failed and not found and not refused:
             self.failed_elsewhere.append(report.nodeid)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the record, the report and the baseline, and set the exit code; in the controller only."""
-        if hasattr(self.config, "workerinput") or not (self.rows or self.defects):
+        if hasattr(self.config, "workerinput") or not (self.rows or self.defects or self.refused):
             return
         option = self.config.option
         if int(session.exitstatus) in (0, 1):
-            session.exitstatus = exit_code(self.rows, bool(self.failed_elsewhere), option.markexpr, self.defects)
+            session.exitstatus = exit_code(self.rows, bool(self.failed_elsewhere), option.markexpr, self.defects, self.refused)
+        if not (self.rows or self.defects):
+            return
         self.record = self.write_record()
         if option.gate_report:
             from harness.report import ReportError, write_report
@@ -178,13 +195,19 @@ class Summary:
             terminalreporter.write_line(note, yellow=True)
 
 
-def exit_code(rows: dict[str, dict[str, Any]], failed_elsewhere: bool, markexpr: str, defects: Sequence[Mapping[str, Any]] = ()) -> int:
-    """The exit code of a run, from its verdicts and its planted defects."""
-    if any(row["cause"] for row in (*rows.values(), *defects)):
+def exit_code(
+    rows: dict[str, dict[str, Any]],
+    failed_elsewhere: bool,
+    markexpr: str,
+    defects: Sequence[Mapping[str, Any]] = (),
+    refused: Sequence[str] = (),
+) -> int:
+    """The exit code of a run, from its verdicts, its planted defects and the tests that were refused a checkpoint."""
+    if "build error" in refused or any(row["cause"] for row in (*rows.values(), *defects)):
         return BUILD_ERROR
-    if failed_elsewhere or any(row["verdict"] == "fail" for row in rows.values() if not row["waived"]):
+    if failed_elsewhere or "fail" in refused or any(row["verdict"] == "fail" for row in rows.values() if not row["waived"]):
         return 1
-    if all(row["verdict"] == "pass" for row in rows.values()):
+    if not refused and all(row["verdict"] == "pass" for row in rows.values()):
         return 0
     return 0 if markexpr.strip() == "nightly" else INCONCLUSIVE
 

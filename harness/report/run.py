@@ -175,9 +175,7 @@ def _run(
     stages = []
     for name in lineage:
         own = tuple(
-            GateView(
-                row=row, anchor=f"gate-{numbers[row['gate']]}", why=reasons.get(row["gate"], ""), command=_alone(row, record["profile"])
-            )
+            GateView(row=row, anchor=f"gate-{numbers[row['gate']]}", why=reasons.get(row["gate"], ""), command=row.get("command", ""))
             for row in rows
             if row["stage"] == name
         )
@@ -195,7 +193,7 @@ def _run(
                 build_error=next((gate.row["build_error"] for gate in own if gate.row["build_error"]), ""),
                 artifact=artifacts.get(name),
                 absent=absent.get(name, ""),
-                rows=_rows(record, name, artifacts.get(name), store),
+                rows=_rows(record, name, store),
             )
         )
     states = {stage.name: stage.state for stage in stages}
@@ -235,12 +233,10 @@ def _artifacts(record: Mapping[str, Any], lineage: Sequence[str], store: Store) 
     return found, absent
 
 
-def _rows(record: Mapping[str, Any], stage: str, artifact: Artifact | None, store: Store) -> Path | None:
-    """Where a stage's rows lie: where the run says, or where this store keeps them (it may have moved)."""
-    recorded = record["stages"].get(stage, {})
-    content = recorded.get("content") or (artifact.record.content if artifact else "")
-    places = [Path(recorded["rows"])] if recorded.get("rows") else []
-    places += [store.root / "rows" / content[:12]] if content else []
+def _rows(record: Mapping[str, Any], stage: str, store: Store) -> Path | None:
+    """Where a stage's rows lie: where the run says, or under that name in this store (it may have moved)."""
+    recorded = record["stages"].get(stage, {}).get("rows")
+    places = [Path(recorded), store.root / "rows" / Path(recorded).name] if recorded else []
     return next((place for place in places if place.is_dir()), None)
 
 
@@ -266,11 +262,6 @@ def tally(own: Sequence[GateView]) -> str:
     """The verdicts counted; a waived gate counts apart, never as a pass."""
     counts = {kind: sum(gate.kind == kind for gate in own) for kind in KINDS}
     return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "no gates"
-
-
-def _alone(row: Mapping[str, Any], profile: str) -> str:
-    """The command that runs one gate."""
-    return f"pytest -m {row['stage']} -k {row['gate']}" + (f" --gate-profile {profile}" if profile != "nano" else "")
 
 
 def headline(run: Run) -> tuple[str, str, str]:

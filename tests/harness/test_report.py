@@ -271,9 +271,6 @@ def test_every_state_and_verdict_has_a_colour() -> None:
         assert re.search(rf"\.is-{kind.replace(' ', '-')}\b", style), kind
 
 
-def test_the_command_of_a_nano_gate_is_short() -> None:
-    from harness.report.run import _alone
-
-    row = {"gate": "base.speaks.eng", "stage": "base"}
-    assert _alone(row, "nano") == "pytest -m base -k base.speaks.eng"
-    assert GateView(row={**row, "waived": False, "verdict": "pass"}, anchor="gate-0", why="", command="").label == "✓ pass"
+def test_a_gate_that_passed_says_so() -> None:
+    row = {"gate": "base.speaks.eng", "stage": "base", "waived": False, "verdict": "pass"}
+    assert GateView(row=row, anchor="gate-0", why="", command="").label == "✓ pass"

@@ -6,9 +6,11 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from harness.plugin.collection import alone
 from harness.plugin.summary import exit_code
 from tests.plugin.conftest import TOY, Run, run_pytest
 
@@ -138,14 +140,35 @@ def test_colours_where_they_are_wanted(toy: Run) -> None:
     assert "\x1b[32m" in toy("-m", "stage1", "--color=yes").stdout
 
 
+def test_the_command_of_one_gate_names_all_that_it_rests_on() -> None:
+    """What another gate run would need to judge the same thing, ready to be pasted; of a plain run no more than stage and gate."""
+    plain = {"profile": "nano", "hub": None, "originals": [], "variant": [], "store": ".seatrials", "backend": "hf"}
+    plain |= {"samples": None, "replay": None, "ungated": False}
+    gate = SimpleNamespace(stage="stage1", name="stage1.learns.vie")
+
+    def command(**told: object) -> str:
+        option = SimpleNamespace(**{f"gate_{name}": value for name, value in (plain | told).items()})
+        return alone(gate, SimpleNamespace(option=option))  # type: ignore[arg-type]
+
+    assert command() == "pytest -m stage1 -k stage1.learns.vie"
+    said = command(profile="smol", hub="my hub", originals=["SailCompass"], backend="http://here/{stage}", samples="full")
+    assert said.endswith(
+        " --gate-profile=smol '--gate-hub=my hub' --gate-originals=SailCompass '--gate-backend=http://here/{stage}' --gate-samples=full"
+    )
+
+
 def test_inconclusive_is_three_and_nightly_does_not_alarm(toy: Run, tmp_path: Path) -> None:
     # The observed gain itself as the margin: the interval must straddle the line.
     record = _record(toy, tmp_path)
     gain = next(row for row in record["gates"] if row["gate"] == "stage1.learns.ind")
     gates = _gates(tmp_path, "margin = 0.2", f"margin = {abs(gain['difference']):.5f}")
+    # A test of one's own that cannot have the checkpoint is not run; it did not fail.
+    (tmp_path / "test_mine.py").write_text("import pytest\n\n@pytest.mark.stage1\ndef test_mine(stage1_checkpoint):\n    pass\n")
     result = toy("-m", "stage1", environment={"TOY_GATES": str(gates)})
     assert "inconclusive" in result.stdout
+    assert "stage1 is not certified" in result.stdout
     assert result.returncode == 3
+    assert toy("-m", "stage1", "-k", "test_mine or base", environment={"TOY_GATES": str(gates)}).returncode == 3
     assert toy("-m", "nightly", "-k", "not defect", environment={"TOY_GATES": str(gates)}).returncode == 0
 
 
@@ -264,6 +287,16 @@ def test_exit_codes(verdicts: list[str], defects: list[str], elsewhere: bool, ma
     rows = {str(i): {"verdict": text.split(" waived")[0], "waived": "waived" in text, "cause": None} for i, text in enumerate(verdicts)}
     planted = [{"cause": ("stage1", "no such file") if text == "gone" else None} for text in defects]
     assert exit_code(rows, elsewhere, markers, planted) == expected
+
+
+@pytest.mark.parametrize(
+    ("refused", "markers", "expected"),
+    [(["not run"], "stage2", 3), (["not run"], "nightly", 0), (["not run", "fail"], "nightly", 1), (["build error"], "stage2", 4)],
+)
+def test_exit_codes_of_tests_that_were_refused_a_checkpoint(refused: list[str], markers: str, expected: int) -> None:
+    """What is selected may all pass, and yet the checkpoint that a test of the user's asked for is not certified."""
+    rows = {"a": {"verdict": "pass", "waived": False, "cause": None}}
+    assert exit_code(rows, False, markers, (), refused) == expected
 
 
 @pytest.mark.parametrize(

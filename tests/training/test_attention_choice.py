@@ -60,7 +60,7 @@ def test_another_attention_is_the_same_stage(base: Path, tmp_path: Path, attenti
     usual, other = train(base, tmp_path / "packed"), train(base, tmp_path / attention, attention=attention)
     assert (facts(usual)["attention"], facts(other)["attention"]) == ("packed", attention)
     assert small.losses(other) == pytest.approx(small.losses(usual), abs=2e-5)
-    assert max(facts(other)["leakage"]) < 1e-3
+    assert max(facts(other)["leaked_share"]) < 1e-3
     assert file_digest(usual / "config.json") == file_digest(other / "config.json")
 
 

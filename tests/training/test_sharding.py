@@ -69,7 +69,7 @@ def test_two_processes_train_as_one(base: Path, tmp_path: Path, sharding: str, p
     built = facts(work)
     assert (built["processes"], built["sharding"], built["attention"]) == (2, sharding, "packed")
     assert built["parameters"] == facts(tmp_path / "one")["parameters"]
-    assert max(built["leakage"]) == 0.0
+    assert max(built["leaked_share"]) == 0.0
     assert (work / "done.json").exists()
 
 

@@ -140,7 +140,7 @@ def train(model: PreTrainedModel, reader: Stream, plan: Plan, job: Job) -> dict[
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_parameters": sum(parameter.numel() for parameter in named.values()),
         "resumed_at": run.resumed_at,
-        "leakage": leaked,
+        "leaked_share": leaked,
         "processes": ranks.size,
         "sharding": "fsdp" if ranks.sharded else "whole",
         "attention": attention,

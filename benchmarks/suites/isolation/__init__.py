@@ -1,8 +1,9 @@
 """Whether documents were isolated where the checkpoint was trained: what its builder measured, by the forward pass that it trained with.
 
 Nothing of a finished checkpoint shows how its rows were masked, so the trainer measures it: in packed rows of three documents a token of
-one is changed, and of all movement of logits the share is taken that is the others' (`leakage` in build.json, one number a
-probe). Nought is isolation. A checkpoint without the measurement (adopted from elsewhere) has NaN, which never passes.
+one is changed, and of all movement of logits the share is taken that is the others' (`leaked_share` in build.json, one
+number a probe). Nought is isolation. A checkpoint without the measurement (adopted from elsewhere, or built when probes were others) has NaN,
+which never passes: build it again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Isolation:
     def samples(self, context: SuiteContext) -> Iterator[Sample]:
         """One sample a probe."""
         for probe in range(PROBES):
-            request = Request(kind="fact", context="leakage", settings={"index": probe})
+            request = Request(kind="fact", context="leaked_share", settings={"index": probe})
             yield Sample(sample=f"probe-{probe}", cluster=f"probe-{probe}", language=self.languages[0], requests=(request,))
 
     def row(self, sample: Sample, answers: Sequence[Mapping[str, Any]]) -> Row:
