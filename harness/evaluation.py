@@ -24,6 +24,7 @@ from harness import quick
 from harness.answers import Journal
 from harness.evaluation_ranks import Ranks
 from harness.suites import Measure, Row, Sample, Suite, SuiteContext, SuiteError, SuiteSpec, load, void
+from training.progress import peak_memory
 from training.recipe import decode
 from training.whole import whole
 
@@ -266,7 +267,8 @@ def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress
         **getattr(suite, "facts", {}),
     }
     seconds = round(time.monotonic() - begun, 3)
-    return {"rows": len(rows), "seconds": seconds, "cached": len(flat) - computed, "computed": computed, "facts": facts}
+    asked = {"cached": len(flat) - computed, "computed": computed}
+    return {"rows": len(rows), "seconds": seconds, **asked, "host_memory_peak_bytes": peak_memory(), "facts": facts}
 
 
 def _checked(name: str, suite: Suite, samples: Sequence[Sample]) -> Sequence[Sample]:

@@ -1,4 +1,4 @@
-"""What a child tells of itself: progress lines, a heartbeat through silent phases, and when it may be interrupted.
+"""What a child tells of itself: progress lines, a heartbeat through silent phases, its memory, and when it may be interrupted.
 
 `progress.jsonl` holds {"time", "phase", "step", "steps", "loss", "tokens", "tokens_per_second", "eta_seconds"} a line. While a phase
 is silent (a large file is tokenised), a thread repeats the last line, so that nobody takes the lease for a dead builder's.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,12 @@ from types import FrameType
 from typing import Any
 
 HEARTBEAT = 2.0  # seconds
+
+
+def peak_memory() -> int:
+    """Bytes of the largest resident set so far, of this process or of one that it started and waited for."""
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 class Interrupted(Exception):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.progress import Interrupted, Interruption, Progress
+from training.progress import Interrupted, Interruption, Progress, peak_memory
 from training.recipe import decode
 from training.stages import GRAPH
 
@@ -135,7 +135,7 @@ def build(order: dict[str, Any], workdir: Path, interruption: Interruption) -> N
             job.resume.mkdir(exist_ok=True)
         builder(recipe)(recipe, job)
         if RANK == 0:
-            add_facts(job.result / "build.json", wall_seconds=round(time.time() - started, 3))
+            add_facts(job.result / "build.json", wall_seconds=round(time.time() - started, 3), host_memory_peak_bytes=peak_memory())
             write_atomically(workdir / "done.json", {"ok": True})
             shutil.rmtree(job.resume, ignore_errors=True)
 

@@ -111,6 +111,7 @@ def test_a_run_writes_rows_and_a_summary(tmp_path, profile):
     assert [len(rows[name]) for name in ("perplexity", "choice")] == [10, 8]
     assert summary["perplexity"]["rows"] == 10
     assert summary["choice"] | {"seconds": 0} == summary["choice"] | {"rows": 8, "seconds": 0, "cached": 0, "computed": 24}
+    assert 50e6 < summary["perplexity"]["host_memory_peak_bytes"] < 50e9
     facts = summary["perplexity"]["facts"]
     assert facts["languages"] == {"eng": 5, "vie": 5}
     assert (facts["prefix"], facts["prefix_id"], facts["window"], facts["dtype"], facts["attention"]) == (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import resource
 import sys
 import time
 from collections import deque
@@ -22,7 +21,7 @@ from training.pretraining.packing import Row
 from training.pretraining.ranks import Ranks
 from training.pretraining.schedule import learning_rate
 from training.pretraining.stream import Stream
-from training.progress import Interrupted
+from training.progress import Interrupted, peak_memory
 from training.recipe import Optimisation
 
 if TYPE_CHECKING:
@@ -316,7 +315,4 @@ def write_metrics(job: Job, plan: Plan, losses: Sequence[float]) -> None:
 def _peak_memory(device: str) -> int:
     import torch
 
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return int(torch.cuda.max_memory_allocated()) if device == "cuda" else peak_memory()
