@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -20,6 +21,7 @@ from training.pretraining.mapped import HEADER, IDS, Tokens
 from training.pretraining.packing import Corpus, Joined
 from training.pretraining.ranks import Ranks, RanksError
 from training.pretraining.sources import SourceError
+from training.pretraining.stream import Stream
 from training.recipe import Portion, TextFiles
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +135,14 @@ def test_the_header_tells_of_the_text(texts: Path, tokenizer: Any) -> None:
     lines = [json.loads(line)["text"] for line in (texts / "eng.jsonl").read_text(encoding="utf-8").splitlines()]
     assert (header.language, header.documents, header.bytes) == ("eng", 12, len("".join(lines).encode()))
     assert (header.sources, header.licences) == ({"eng.jsonl": 12}, {"user's own": 12})
+
+
+def test_licences_survive_to_what_is_said_of_the_mixture(texts: Path, tokenizer: Any) -> None:
+    """By documents, of each portion: English and Indonesian under two licences are told apart in a portion that mixes them."""
+    free = dataclasses.replace(IND, licence="CC0")
+    portions = (dataclasses.replace(PORTIONS[0], sources=(ENG, free)), dataclasses.replace(PORTIONS[1], sources=(free,)))
+    made = Stream(build(texts, tokenizer, portions)[0], 16, 0)
+    assert made.licences() == {"mix": {"CC0": 12, "user's own": 12}, "ind": {"CC0": 12}}
 
 
 # -------------------------------------------------------------------------------------------------------- once and only once

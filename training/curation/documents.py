@@ -185,15 +185,35 @@ def _parquet(path: Path, quarantine: Quarantine) -> Iterator[Document]:
             f"{path} has no column `text` (it has {', '.join(file.schema_arrow.names)}); rename the one that holds the text"
         )
     number = 0
-    for batch in file.iter_batches(batch_size=ROW_GROUP):
-        for row in batch.to_pylist():
-            number += 1
-            try:
-                made = document(row, path, number)
-            except ValueError as error:
-                quarantine(Quarantined(file=str(path), row=number, offset=-1, reason=str(error)))
-            else:
-                yield made
+    for index in range(file.num_row_groups):
+        group = file.metadata.row_group(index)
+        end = number + group.num_rows
+        try:
+            for batch in file.iter_batches(batch_size=ROW_GROUP, row_groups=[index]):
+                for found in _rows_of(batch):
+                    number += 1
+                    try:
+                        made = document(found(), path, number)
+                    except ValueError as error:  # UnicodeDecodeError is one
+                        quarantine(Quarantined(file=str(path), row=number, offset=-1, reason=str(error)))
+                    else:
+                        yield made
+        except (OSError, pyarrow.ArrowException) as error:
+            reason = f"row group {index} is damaged, rows {number + 1} to {end} are lost: {str(error).partition(chr(10))[0]}"
+            quarantine(Quarantined(file=str(path), row=number + 1, offset=group.column(0).data_page_offset, reason=reason))
+            number = end
+
+
+def _rows_of(batch: Any) -> Iterator[Callable[[], dict[str, Any]]]:
+    """What gives each row of a batch; where one holds bytes that are no text, that one raises and the others do not."""
+    try:
+        rows = batch.to_pylist()
+    except UnicodeDecodeError:
+        for at in range(batch.num_rows):
+            yield lambda at=at: batch.slice(at, 1).to_pylist()[0]  # type: ignore[misc]
+    else:
+        for row in rows:
+            yield lambda row=row: row  # type: ignore[misc]
 
 
 # ---------------------------------------------------------------------------------------------------------------- writing
@@ -247,17 +267,24 @@ def _write_parquet(path: Path, documents: Iterable[Document]) -> int:
             table = pyarrow.ipc.open_file(source).read_all()
             for name in sorted({name for extra in extras for name in extra} - set(COLUMNS)):
                 values = [extra.get(name) for extra in extras]
-                try:
-                    column = pyarrow.array(values)
-                except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
-                    told = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values]
-                    column = pyarrow.array(told)
-                table = table.append_column(name, column)
+                table = table.append_column(name, _column(values))
             pyarrow.parquet.write_table(table, path, row_group_size=ROW_GROUP, compression="zstd")
             del table
     finally:
         spool.unlink(missing_ok=True)
     return len(extras)
+
+
+def _column(values: Sequence[Any]) -> Any:
+    """Another column as what its values are, or as JSON where Arrow has no type for all of them: of several, too large, or no valid Unicode."""
+    import pyarrow
+
+    try:
+        return pyarrow.array(values)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
+        return pyarrow.array([None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values])
+    except UnicodeEncodeError:  # a lone surrogate: escaped
+        return pyarrow.array([None if value is None else json.dumps(value, default=str) for value in values])
 
 
 def in_shards(documents: Iterable[Document]) -> Iterator[Iterator[Document]]:

@@ -136,6 +136,7 @@ def train(model: PreTrainedModel, reader: Stream, plan: Plan, job: Job) -> dict[
         "final_loss": run.losses[-1] if run.losses else None,
         "portions": reader.facts(),
         "languages": reader.languages(),
+        "licences": reader.licences(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_parameters": sum(parameter.numel() for parameter in named.values()),
         "resumed_at": run.resumed_at,

@@ -205,7 +205,8 @@ def join(parts: Sequence[Tokens], name: str, language: str, budget: int) -> Corp
     firsts = np.cumsum([0, *(part.header.tokens for part in parts)])
     starts = [part.starts_D1[:-1] + first for part, first in zip(parts, firsts, strict=False)]
     starts_D1 = parts[0].starts_D1 if len(parts) == 1 else np.concatenate([*starts, firsts[-1:]])
-    return Corpus(name=name, language=language, ids_N=ids_N, starts_D1=starts_D1, budget=budget)
+    licences = merge(part.header.licences for part in parts)
+    return Corpus(name=name, language=language, ids_N=ids_N, starts_D1=starts_D1, budget=budget, licences=licences)
 
 
 def merge(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

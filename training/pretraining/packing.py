@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,8 @@ class Joined:
 class Corpus:
     """The tokens of one portion, document after document, each with its end-of-document token.
 
-    `ids_N`: all tokens. `starts_D1`: where each of the D documents starts, then N. `budget`: tokens to draw of it in the whole run.
+    `ids_N`: all tokens. `starts_D1`: where each of the D documents starts, then N. `budget`: tokens to draw of it in the whole run. `licences`:
+    documents under each, where that is known.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Corpus:
     ids_N: Ids | Joined
     starts_D1: Offsets
     budget: int
+    licences: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, language: str, documents: Iterable[Sequence[int] | Ids], end: int, budget: int) -> Corpus:

@@ -247,3 +247,7 @@ class Stream:
             drawn = sum(part.place.taken for part in of)
             found[language] = {"tokens": drawn, "corpus_tokens": there, "epochs": round(drawn / there, 4)}
         return found
+
+    def licences(self) -> dict[str, dict[str, int]]:
+        """Portion -> how many of its documents stand under each licence: what a checkpoint was trained on, for whoever passes it on."""
+        return {portion.name: dict(portion.licences) for portion in self.portions}

@@ -142,6 +142,56 @@ def test_a_parquet_without_text_names_its_columns(tmp_path: Path) -> None:
         read(tmp_path / "a.parquet")
 
 
+def parquet(path: Path, rows: int = 2500) -> Path:
+    """Rows of their own in groups of a thousand."""
+    import pyarrow
+    import pyarrow.parquet
+
+    texts = [f"teks nomor {number} {'perahu ' * (number % 7)}" for number in range(1, rows + 1)]
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), path, row_group_size=1000, compression="zstd", use_dictionary=False)
+    return path
+
+
+def test_a_damaged_row_group_is_quarantined_and_the_others_are_read(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    path = parquet(tmp_path / "a.parquet")
+    place = pyarrow.parquet.ParquetFile(path).metadata.row_group(1).column(0)
+    data = bytearray(path.read_bytes())
+    middle = place.data_page_offset + place.total_compressed_size // 2
+    data[middle : middle + 200] = b"\xff" * 200
+    path.write_bytes(bytes(data))
+    found, amiss = read(path)
+    assert [made.text.split()[2] for made in found] == [str(number) for number in (*range(1, 1001), *range(2001, 2501))]
+    assert [(one.row, one.offset) for one in amiss] == [(1001, place.data_page_offset)]
+    assert "row group 1 is damaged, rows 1001 to 2000 are lost" in amiss[0].reason
+
+
+def test_bytes_that_are_no_text_in_a_parquet_column_cost_their_row_alone(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "a.parquet"
+    torn = pyarrow.array([b"satu", b"du\xff\xfea", b"tiga"], pyarrow.binary()).cast(pyarrow.string(), safe=False)
+    pyarrow.parquet.write_table(pyarrow.table({"text": torn}), path)
+    found, amiss = read(path)
+    assert [made.text for made in found] == ["satu", "tiga"]
+    assert [one.row for one in amiss] == [2]
+    assert "codec can't decode" in amiss[0].reason
+
+
+@pytest.mark.parametrize("value", [2**80, "\ud800 alone", [2**70]])
+def test_a_column_that_arrow_has_no_type_for_is_carried_as_json(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "satu", "extra": value}) + "\n" + json.dumps({"text": "dua", "extra": None}) + "\n")
+    found, amiss = read(path)
+    assert not amiss
+    shards.write(tmp_path / "b.parquet", found)
+    again, _ = read(tmp_path / "b.parquet")
+    assert [made.text for made in again] == ["satu", "dua"]
+    assert json.loads(again[0].extra["extra"]) == value
+
+
 def test_an_empty_shard_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"")
     assert read(tmp_path / "a.jsonl") == ([], [])
