@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
             "--input", nargs="+", required=True, help="files, directories or patterns: WARC, WET, PDF, SRT, VTT, JSONL, Parquet"
         )
         command.add_argument("--output", type=Path, required=True, help="a directory: shards/, dropped/, report.json")
-        command.add_argument("--set", action="append", default=[], metavar="LAYER.SETTING=VALUE", help="lay a setting over the recipe's")
+        command.add_argument(
+            "--set", nargs="+", action="extend", default=[], metavar="LAYER.SETTING=VALUE", help="lay settings over the recipe's"
+        )
         command.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
         command.add_argument("--runner", choices=("native", "ray"), default="native", help="ray: the same work on a cluster")
         command.add_argument("--ray-address", default="", help="of the cluster; without it a local one is started")

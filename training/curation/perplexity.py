@@ -1,6 +1,6 @@
 """Perplexity: drops the documents of a language that a model of it finds least likely.
 
-    python -m training.curation perplexity --input pool/ --output out/ --set perplexity.share=.9 perplexity.text=good-text/
+    python -m training.curation perplexity --input pool/ --output out/ --set perplexity.share=0.9 perplexity.text=good-text/
 
 Where `models` names a directory of KenLM models (LANGUAGE.arpa.bin, .binary, .bin, .arpa or .klm, and LANGUAGE.sp.model where the model is of SentencePiece
 pieces; LANGUAGE any code of the language, as SailCraft's id.arpa.bin), a language that has one is judged by it, in perplexity a token. Every other

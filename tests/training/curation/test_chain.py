@@ -366,3 +366,7 @@ def test_the_command_runs_one_layer_reports_and_gives_clear_errors(tmp_path: Pat
     assert main(["extract", "--input", str(tmp_path / "none.jsonl"), "--output", str(tmp_path / "other")]) == 2
     assert "no such file" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+    both = ["--set", "near.permutations=128", "near.threshold=0.8", "--set", "near.bands=16", "near.rows=8"]  # as the layers' files say it
+    assert main(["near", "--input", told, "--output", str(tmp_path / "set"), *both]) == 0
+    (near,) = json.loads((tmp_path / "set" / "report.json").read_text())["recipe"]["layers"]
+    assert (near["permutations"], near["threshold"], near["bands"], near["rows"]) == (128, 0.8, 16, 8)

@@ -3,7 +3,7 @@
     python -m training.curation rules --input a.jsonl --output out/ [--set rules.flagged=words.toml] [--set rules.parameters=ours.toml]
 
 The text is first modified (modify.py), then measured (measures.py) against the limits of its language (parameters.toml); the first limit that it
-does not keep is the reason why it is dropped. SailCraft's last two filters, language and perplexity, are the layers `language` and `quality`.
+does not keep is the reason why it is dropped. SailCraft's last two filters, language and perplexity, are the layers `language` and `perplexity`.
 README.md states the definitions, the figures behind our own limits, and where we differ from SailCraft.
 """
 
