@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -341,32 +341,37 @@ COLUMNS = (
 )
 
 
-def gate_table(stages: dict[str, list[Planted]], *, runs: int, seed: int = 0) -> str:
-    """The second table: a line a stage (any alarm, all pass), and under it one a group of gates (name and tier) with its worst gate."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+def stage_lines(stage: str, planted: Sequence[Planted], *, runs: int, seed: int = 0) -> Iterator[str]:
+    """The lines of one stage: all of it (any alarm, all pass), and under it each group of gates (name and tier) with its worst gate."""
+    same = rates(planted, "A/A", runs=runs, seed=seed)
+    line = rates(planted, "line", runs=runs, seed=seed)
+    blind = rates(planted, "line", runs=runs, seed=seed, calibrated=False)
+    exact = rates(planted, "line", runs=runs, seed=seed, seeded=False)
+    defect = rates(planted, "defect", runs=runs, seed=seed)
+    groups: dict[str, list[str]] = {f"**{stage}**, all {len(planted)}": [one.gate.name for one in planted]}
+    for one in planted:
+        groups.setdefault(f"{one.gate.label}, {one.gate.tier}", []).append(one.gate.name)
+    for place, (title, names) in enumerate(groups.items()):
+        drawn = [name for name in names if name in line.fails]
+        shares = [
+            same.any_fail if place == 0 else max(same.fails[name] for name in names),
+            same.all_pass if place == 0 else min(same.passes[name] for name in names),
+            *((rate.any_fail if place == 0 else max(rate.fails[name] for name in drawn)) if drawn else None for rate in (line, blind)),
+            *(max(rate.passes[name] for name in drawn) if drawn else None for rate in (exact, line)),
+            min(defect.fails[name] for name in names),
+        ]
+        cells = ["exact" if share is None else f"{100 * share:.1f} %" for share in shares]
+        if place == 0 and drawn:
+            cells[2] += f" ± {100 * line.any_error:.1f} of {line.gates}"
+        yield f"| {title} | " + " | ".join(cells) + " |"
+
+
+def gate_table(stages: Mapping[str, Sequence[Planted]], *, runs: int, seed: int = 0) -> Iterator[str]:
+    """The second table, a line as soon as it is known: a stage of many gates takes minutes."""
+    yield "| " + " | ".join(COLUMNS) + " |"
+    yield "|" + "---|" * len(COLUMNS)
     for stage, planted in stages.items():
-        same = rates(planted, "A/A", runs=runs, seed=seed)
-        line = rates(planted, "line", runs=runs, seed=seed)
-        blind = rates(planted, "line", runs=runs, seed=seed, calibrated=False)
-        exact = rates(planted, "line", runs=runs, seed=seed, seeded=False)
-        defect = rates(planted, "defect", runs=runs, seed=seed)
-        groups: dict[str, list[str]] = {f"**{stage}**, all {len(planted)}": [one.gate.name for one in planted]}
-        for one in planted:
-            groups.setdefault(f"{one.gate.label}, {one.gate.tier}", []).append(one.gate.name)
-        for place, (title, names) in enumerate(groups.items()):
-            drawn = [name for name in names if name in line.fails]
-            shares = [
-                same.any_fail if place == 0 else max(same.fails[name] for name in names),
-                same.all_pass if place == 0 else min(same.passes[name] for name in names),
-                *((rate.any_fail if place == 0 else max(rate.fails[name] for name in drawn)) if drawn else None for rate in (line, blind)),
-                *(max(rate.passes[name] for name in drawn) if drawn else None for rate in (exact, line)),
-                min(defect.fails[name] for name in names),
-            ]
-            cells = ["exact" if share is None else f"{100 * share:.1f} %" for share in shares]
-            if place == 0 and drawn:
-                cells[2] += f" ± {100 * line.any_error:.1f} of {line.gates}"
-            lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        yield from stage_lines(stage, planted, runs=runs, seed=seed)
 
 
 def planted_gates(name: str) -> dict[str, list[Planted]]:
@@ -401,7 +406,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     calibrated = sum(one.gate.calibrated is not None for found in stages.values() for one in found)
     total = sum(len(found) for found in stages.values())
     print(f"Gates of {options.profile}, {options.runs} runs a scene; {calibrated} of {total} gates with a calibrated shape\n")
-    print(gate_table(stages, runs=options.runs, seed=options.seed))
+    for line in gate_table(stages, runs=options.runs, seed=options.seed):
+        print(line, flush=True)
     return 0
 
 

@@ -168,7 +168,7 @@ def test_exact_gates_have_no_line_to_be_on() -> None:
     assert (found.gates, found.fails, found.any_fail) == (0, {}, 0.0)
     assert rates([same], "defect", runs=5).fails == {"stage1.g.ind": 1.0}
     named = dataclasses.replace(same, gate=dataclasses.replace(same.gate, name="stage1.same.ind", label="same"))
-    both = gate_table({"stage1": [named, *stage(2)]}, runs=5).splitlines()
+    both = list(gate_table({"stage1": [named, *stage(2)]}, runs=5))
     assert " of 2 |" in both[2]
     assert next(line for line in both if line.startswith("| same")).count("exact") == 4
 
@@ -204,7 +204,7 @@ def test_binary_gates_are_simulated_too() -> None:
 
 def test_the_tables(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Markdown: as many cells a line as the head has; a stage's line before those of its groups; an unknown profile is exit 2."""
-    table = gate_table({"stage1": [*stage(2), plant(gate("improves_on", languages=("ind", "tha"), family=3), BITS)]}, runs=4).splitlines()
+    table = list(gate_table({"stage1": [*stage(2), plant(gate("improves_on", languages=("ind", "tha"), family=3), BITS)]}, runs=4))
     assert len({line.count("|") for line in table}) == 1
     assert table[2].startswith("| **stage1**, all 3 |")
     assert table[-1].startswith("| g, macro |")
