@@ -120,7 +120,8 @@ class Source:
         right = rng.random(cells) < level
         change = abs(difference)
         turned = (rng.random(cells) < change / max(1e-9, 1 - level if difference > 0 else level)) & (right == (difference < 0))
-        return self._rows((right ^ turned).astype(np.float64), None), self._rows(right.astype(np.float64), None)
+        one = np.ones(cells)  # where a metric counts what it is asked of
+        return self._rows((right ^ turned).astype(np.float64), one), self._rows(right.astype(np.float64), one)
 
     def _rows(self, numerator: Floats, size: Floats | None) -> Rows:
         values = {self.metric.numerator: numerator.ravel()}
@@ -247,7 +248,12 @@ def plant(gate: Gate, metric: Metric, shape: Shape | None = None) -> Planted:
     if gate.line is not None:
         shape = dataclasses.replace(shape, level_sd=0.0)  # a score has no reference to share anything with
     good = up if gate.rule in ("improves_on", "retains") else 1.0 if gate.rule == "at_least" else -1.0
-    clear = 5 * shape.difference_sd / shape.clusters**0.5 + 2 * shape.seed_sd
+    spread = shape.difference_sd
+    if (
+        metric.binary and gate.line is not None
+    ):  # a share has the error of a share: that of the calibrated one, nearer to 0 or 1, is smaller
+        spread = max(spread, (max(level, 0.01) * max(1 - level, 0.01)) ** 0.5)
+    clear = 5 * spread / shape.clusters**0.5 + 2 * shape.seed_sd
     honest, line, defect = {
         "improves_on": (2 * margin, margin, 0.0),
         "retains": (0.0, -margin, -2 * margin),

@@ -173,6 +173,19 @@ def test_exact_gates_have_no_line_to_be_on() -> None:
     assert next(line for line in both if line.startswith("| same")).count("exact") == 4
 
 
+def test_shares_of_what_is_asked_of_are_drawn_and_decided() -> None:
+    """A curation metric: right or wrong, over a column that says whether the row was asked at all."""
+    kept = Metric(name="kept", numerator="kept", denominator="clean", direction="higher", ceiling=1.0, binary=True)
+    planted = [one for one in planted_gates("nano")["curation"] if one.gate.label == "keeps"][:2]
+    assert planted[0].metric.binary
+    assert planted[0].metric.denominator
+    candidate, _ = Source.of(kept, ("ind",), Shape(clusters=400)).draw(np.random.default_rng(1), 0.75, 0.1)
+    assert candidate.values["clean"].tolist() == [1.0] * 400
+    assert abs(candidate.values["kept"].mean() - 0.85) < 0.06
+    assert rates(planted, "A/A", runs=20).all_pass > 0.8
+    assert min(rates(planted, "defect", runs=20).fails.values()) > 0.8
+
+
 def test_another_seed_raises_no_alarm_and_passes() -> None:
     """A/A: seeds a sixth of the margin apart, for a parent and (both sides new) for a blessed reference."""
     for against in ("expand", "blessed"):
