@@ -35,6 +35,7 @@ def suites_digest(profile: Profile, hub: Path | None, originals: Sequence[Path],
 
     Data that is not there counts as absent: the evaluation says so better.
     """
+    points = {point.name: point.value for point in importlib.metadata.entry_points(group="seatrials.suites")}
     return digest(
         {
             "specs": {name: encode(spec) for name, spec in profile.suites.items()},
@@ -43,7 +44,7 @@ def suites_digest(profile: Profile, hub: Path | None, originals: Sequence[Path],
             "mirror": _file(hub / "MANIFEST.json") if hub else "",
             "dtype": profile.dtype,
             "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
-            "theirs": {name: theirs for name, spec in profile.suites.items() if (theirs := _theirs(spec))},
+            "theirs": {name: theirs for name, spec in profile.suites.items() if (theirs := _theirs(spec, points))},
         }
     )
 
@@ -60,9 +61,11 @@ def code_digest() -> str:
     return state.hexdigest()
 
 
-def _theirs(spec: SuiteSpec) -> dict[str, str]:
-    """Module -> digest of the code of others that a suite is made by: its factory and what its options name. A package counts whole."""
-    points = {point.name: point.value for point in importlib.metadata.entry_points(group="seatrials.suites")}
+def _theirs(spec: SuiteSpec, points: Mapping[str, str]) -> dict[str, str]:
+    """Module -> digest of the code of others that a suite is made by: its factory and what its options name. A package counts whole.
+
+    `points`: name -> factory of the suites that installed distributions declare.
+    """
     named = [points.get(spec.suite, spec.suite), *_strings(spec.options)]
     modules = {found[1] for text in named if not text.startswith("lm_eval:") and (found := TARGET.fullmatch(text))}
     return {module: _source(module) for module in sorted(modules) if module.partition(".")[0] not in OURS}

@@ -79,5 +79,5 @@ def test_the_code_of_a_suite_of_ones_own_counts(toy: profiles.Profile, tmp_path:
         path.write_text(path.read_text() + "# moved\n")
         seen.add(evidence.suites_digest(profile, None, (), None))
     assert len(seen) == 3
-    assert set(evidence._theirs(specs["theirs"])) == set()
-    assert set(evidence._theirs(toy.suites["choice"])) == set()
+    assert set(evidence._theirs(specs["theirs"], {})) == set()
+    assert set(evidence._theirs(toy.suites["choice"], {})) == set()

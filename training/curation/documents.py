@@ -188,20 +188,25 @@ def _parquet(path: Path, quarantine: Quarantine) -> Iterator[Document]:
     for index in range(file.num_row_groups):
         group = file.metadata.row_group(index)
         end = number + group.num_rows
-        try:
-            for batch in file.iter_batches(batch_size=ROW_GROUP, row_groups=[index]):
-                for found in _rows_of(batch):
-                    number += 1
-                    try:
-                        made = document(found(), path, number)
-                    except ValueError as error:  # UnicodeDecodeError is one
-                        quarantine(Quarantined(file=str(path), row=number, offset=-1, reason=str(error)))
-                    else:
-                        yield made
-        except (OSError, pyarrow.ArrowException) as error:
-            reason = f"row group {index} is damaged, rows {number + 1} to {end} are lost: {str(error).partition(chr(10))[0]}"
-            quarantine(Quarantined(file=str(path), row=number + 1, offset=group.column(0).data_page_offset, reason=reason))
-            number = end
+        batches = file.iter_batches(batch_size=ROW_GROUP, row_groups=[index])
+        while True:
+            try:  # the reading alone: what goes wrong where rows are taken up is no damage of the file
+                batch = next(batches, None)
+            except (OSError, pyarrow.ArrowException) as error:
+                reason = f"row group {index} is damaged, rows {number + 1} to {end} are lost: {str(error).partition(chr(10))[0]}"
+                quarantine(Quarantined(file=str(path), row=number + 1, offset=group.column(0).data_page_offset, reason=reason))
+                number = end
+                break
+            if batch is None:
+                break
+            for found in _rows_of(batch):
+                number += 1
+                try:
+                    made = document(found(), path, number)
+                except ValueError as error:  # UnicodeDecodeError is one
+                    quarantine(Quarantined(file=str(path), row=number, offset=-1, reason=str(error)))
+                else:
+                    yield made
 
 
 def _rows_of(batch: Any) -> Iterator[Callable[[], dict[str, Any]]]:
