@@ -249,9 +249,8 @@ def plant(gate: Gate, metric: Metric, shape: Shape | None = None) -> Planted:
         shape = dataclasses.replace(shape, level_sd=0.0)  # a score has no reference to share anything with
     good = up if gate.rule in ("improves_on", "retains") else 1.0 if gate.rule == "at_least" else -1.0
     spread = shape.difference_sd
-    if (
-        metric.binary and gate.line is not None
-    ):  # a share has the error of a share: that of the calibrated one, nearer to 0 or 1, is smaller
+    if metric.binary and gate.line is not None:
+        # On its line a share has that share's error; the calibrated one, nearer to 0 or 1, is smaller.
         spread = max(spread, (max(level, 0.01) * max(1 - level, 0.01)) ** 0.5)
     clear = 5 * spread / shape.clusters**0.5 + 2 * shape.seed_sd
     honest, line, defect = {
