@@ -78,18 +78,7 @@ def _folder(hub: Path, path: str, name: str | None) -> Path:
 
 def rows(hub: Path, file: Path) -> list[dict[str, Any]]:
     """The rows of a file of the mirror, as many and with the digest that its manifest says. Raises SuiteError."""
-    relative = file.relative_to(hub).as_posix()
     try:
-        listed, found = reading.manifest(hub), list(reading.rows_of(file))
+        return reading.rows_of_mirror(file, hub)
     except reading.SourceError as error:
         raise SuiteError(str(error)) from error
-    entry = listed.get(relative)
-    if entry is None:
-        raise SuiteError(
-            f"{hub / 'MANIFEST.json'} does not list {relative}, so its {len(found)} rows cannot be checked; add its rows and sha256"
-        )
-    if entry.get("rows") != len(found):
-        raise SuiteError(f"{file} holds {len(found)} rows, MANIFEST.json says {entry.get('rows')}; fetch the file again")
-    if "sha256" in entry and reading.file_digest(file) != entry["sha256"]:
-        raise SuiteError(f"{file} is not the file of MANIFEST.json (its SHA-256 differs); fetch the file again")
-    return found

@@ -311,6 +311,7 @@ def test_a_mirrors_documents_are_those_of_training_under_every_rule(tmp_path):
     (folder / "train.jsonl").write_text(
         "\n".join(json.dumps({"text": text, "article": i // 2}) for i, text in enumerate(["a", " ", "b", "c", "a"]))
     )
+    (tmp_path / "MANIFEST.json").write_text('{"org/set/en/train.jsonl": {"rows": 5}}')
     (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in "abc"))
     for source in (
         *(

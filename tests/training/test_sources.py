@@ -58,12 +58,25 @@ def test_parquet_reads_like_jsonl(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     rows = [{"text": "satu", "n": 1}, {"text": "dua", "n": 2}]
-    source = write_set(tmp_path, rows, manifest=False)
+    source = write_set(tmp_path, rows)
     expected = list(read(source, tmp_path, tmp_path))
     path = sources.hub_path(source, tmp_path)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path.with_suffix(".parquet"))
     path.unlink()
+    (tmp_path / "MANIFEST.json").write_text('{"some/set/main/train.parquet": {"rows": 2}}')
     assert list(read(source, tmp_path, tmp_path)) == expected
+
+
+def test_rows_that_nobody_counted_are_refused_with_what_to_add(tmp_path: Path) -> None:
+    """A file that the manifest does not list, or a mirror without one, may hold a part: whoever made the mirror says how many there are."""
+    source = write_set(tmp_path, [{"text": "satu"}, {"text": "dua"}], manifest=False)
+    for listed in (None, "{}"):
+        if listed:
+            (tmp_path / "MANIFEST.json").write_text(listed)
+        with pytest.raises(SourceError, match=r"does not list some/set/main/train\.jsonl, so its 2 rows cannot be checked") as error:
+            texts(source, tmp_path)
+    (tmp_path / "MANIFEST.json").write_text("{" + str(error.value).partition("add ")[2].partition(" once")[0] + "}")
+    assert texts(source, tmp_path) == ["satu", "dua"]
 
 
 def test_a_corpus_gives_its_documents_of_a_language_in_their_order(tmp_path: Path) -> None:

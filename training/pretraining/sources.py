@@ -89,8 +89,7 @@ def _read_hub(source: HubText, hub: Path | None) -> Iterator[Document]:
         raise SourceError(f"{name(source)}: no select rule {source.select!r}; there are {', '.join(rule for rule in RULES if rule)}")
     path = hub_path(source, hub)
     assert hub is not None
-    rows = list(rows_of(path))
-    _check_manifest(path, hub, len(rows))
+    rows = rows_of_mirror(path, hub)
     stem = f"{source.dataset}/{source.config}/{source.split}"
     try:
         groups = RULES[source.select](rows, source.field)
@@ -256,14 +255,23 @@ def manifest(hub: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _check_manifest(path: Path, hub: Path, rows: int) -> None:
-    entry = manifest(hub).get(path.relative_to(hub).as_posix())
+def rows_of_mirror(path: Path, hub: Path) -> list[Any]:
+    """The rows of a file of the mirror, as many and with the digest that its manifest says.
+
+    Raises SourceError also where the manifest does not list the file: rows that nobody counted may be a part.
+    """
+    found, relative = list(rows_of(path)), path.relative_to(hub).as_posix()
+    entry = manifest(hub).get(relative)
     if entry is None:
-        return
-    if entry.get("rows", rows) != rows:
-        raise SourceError(f"{path} holds {rows} rows, MANIFEST.json says {entry['rows']}; fetch the file again")
+        raise SourceError(
+            f"{hub / 'MANIFEST.json'} does not list {relative}, so its {len(found)} rows cannot be checked; add "
+            f'"{relative}": {{"rows": {len(found)}}} once you know that they are all'
+        )
+    if entry.get("rows") != len(found):
+        raise SourceError(f"{path} holds {len(found)} rows, MANIFEST.json says {entry.get('rows')}; fetch the file again")
     if "sha256" in entry and file_digest(path) != entry["sha256"]:
         raise SourceError(f"{path} is not the file of MANIFEST.json (its SHA-256 differs); fetch the file again")
+    return found
 
 
 def file_digest(path: Path) -> str:

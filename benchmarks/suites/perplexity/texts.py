@@ -127,8 +127,7 @@ def _documents(source: HubText | TextFiles, hub: Path | None, home: Path) -> Ite
     if isinstance(source, HubText):
         path = reading.hub_path(source, hub)
         assert hub is not None
-        rows = list(reading.rows_of(path))
-        reading._check_manifest(path, hub, len(rows))
+        rows = reading.rows_of_mirror(path, hub)
         stem, group = f"{source.dataset}/{source.config}/{source.split}:{source.field}", f"{source.dataset}/{source.split}"
         try:
             groups = reading.RULES[source.select](rows, source.field)

@@ -118,6 +118,9 @@ def mirrored(tmp_path: Path, config: str, language: str, texts: list[str]) -> Hu
     path = tmp_path / "hub/org/set" / config / "train.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps({"body": one}) + "\n" for one in texts))
+    manifest = tmp_path / "hub/MANIFEST.json"
+    listed = json.loads(manifest.read_text()) if manifest.exists() else {}
+    manifest.write_text(json.dumps({**listed, f"org/set/{config}/train.jsonl": {"rows": len(texts)}}))
     return HubText(dataset="org/set", config=config, split="train", field="body", language=language, licence="CC BY 4.0")
 
 
