@@ -79,7 +79,8 @@ class Request:
     {"messages": [...]} for the tokenizer's chat template, with chat "auto" so where it has one, else their texts go on as plain text.
     kind "logits_difference": largest absolute difference between the logits of subject and reference checkpoint over
     `context`; answer {"max_abs"}. Only for a suite whose spec names a `reference`.
-    kind "fact": what the checkpoint's builder measured (build.json, entry `context`, at settings["index"]); answer {"value"}, NaN if absent.
+    kind "fact": what the checkpoint's builder measured (build.json, entry `context`, at settings["index"], there under settings["of"] where that
+    is given); answer {"value"}, NaN if absent.
     """
 
     kind: Literal["loglikelihood", "rolling", "generate", "logits_difference", "fact"]

@@ -165,7 +165,7 @@ class ContinuePretraining:
     """Continual pre-training on packed rows with intra-document masking (paper 4.3, 4.4)."""
 
     builder: ClassVar[str] = "training.pretraining.continual:build"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 2: what each slice of the run drew is kept
     portions: tuple[Portion, ...]
     optimisation: Optimisation
     sequence: int = 512

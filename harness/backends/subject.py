@@ -115,6 +115,8 @@ class Subject:
         """What the builder measured; no answer of the model, so it is read from the checkpoint each time."""
         try:
             measured = json.loads((self.checkpoint / "build.json").read_text(encoding="utf-8"))[request.settings["name"]]
+            if "of" in request.settings:
+                measured = measured[request.settings["of"]]
             return {"value": float(measured[request.settings["index"]])}
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return {"value": math.nan}

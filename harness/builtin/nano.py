@@ -35,6 +35,7 @@ SUITES = {
         suite="language", languages=nano.LANGUAGES, options={"mode": "continue", "count": 30, "max_tokens": 32}, stages=("stage1", "stage2")
     ),
     "isolation": SuiteSpec(suite="isolation", languages=("eng",), stages=("base", "stage1", "stage2")),
+    "mixture": SuiteSpec(suite="mixture", languages=nano.LANGUAGES, stages=("stage1", "stage2")),
     "identity": SuiteSpec(
         suite="identity",
         languages=nano.BASE,
@@ -86,6 +87,8 @@ profile = Profile(
                 "curation.finds_decontaminate.macro",
                 "curation.least_rules.macro",
                 "curation.least_language.macro",
+                "curation.least_perplexity.macro",
+                "curation.least_quality.macro",
                 "curation.least_near.macro",
                 "curation.unique.macro",
                 "curation.pure.macro",
@@ -98,6 +101,22 @@ profile = Profile(
             stage="curation",
             recipe=nano.without_layer(_curation, "url"),
             expect_red=("curation.finds_url.macro", "curation.least_url.macro"),
+        ),
+        "curation@no_exact": Variant(
+            stage="curation", recipe=nano.without_layer(_curation, "exact"), expect_red=("curation.cuts_passages.macro",)
+        ),
+        "curation@strict": Variant(
+            stage="curation",
+            recipe=nano.strict(_curation),
+            expect_red=(
+                "curation.keeps.macro",
+                "curation.most_perplexity.macro",
+                "curation.most_quality.macro",
+                "curation.most_decontaminate.macro",
+            ),
+        ),
+        "curation@spam": Variant(
+            stage="curation", recipe=nano.spam(_curation), expect_red=("curation.most_url.macro", "curation.most_rules.macro")
         ),
         "curation@no_war": Variant(
             stage="curation",
@@ -116,7 +135,9 @@ profile = Profile(
         "curation@junk_for_good": Variant(
             stage="curation", recipe=nano.junk_for_good(_curation), expect_red=("curation.tells_quality.macro",)
         ),
-        "curation@cut": Variant(stage="curation", recipe=nano.cut_short(_curation), expect_red=("curation.keeps_text.macro",)),
+        "curation@cut": Variant(
+            stage="curation", recipe=nano.cut_short(_curation), expect_red=("curation.keeps_text.macro", "curation.most_exact.macro")
+        ),
         "base@rate0": Variant(
             stage="base", recipe=nano.rate_zero(nano.base()), expect_red=("base.beats_trigram.eng", "base.beats_trigram.cmn")
         ),
@@ -131,13 +152,16 @@ profile = Profile(
             expect_red=("stage1.learns.macro", "stage1.learns_patterns.macro", "stage1.learns.vie", "stage1.stays.macro"),
         ),
         "stage1@no_khm": Variant(
-            stage="stage1", recipe=nano.without(_stage1, "khm"), expect_red=("stage1.learns.khm", "stage1.beats_trigram.khm")
+            stage="stage1",
+            recipe=nano.without(_stage1, "khm"),
+            expect_red=("stage1.learns.khm", "stage1.beats_trigram.khm", "stage1.mixed.khm"),
         ),
         "stage1@no_replay": Variant(
             stage="stage1",
             recipe=nano.without(_stage1, *nano.BASE),
             expect_red=("stage1.keeps.eng", "stage1.keeps.cmn"),
         ),
+        "stage1@worn": Variant(stage="stage1", recipe=nano.weighed(_stage1, "ind", 0.8), expect_red=("stage1.not_worn.ind",)),
         "stage1@labels": Variant(
             stage="stage1",
             recipe=dataclasses.replace(_stage1, label_shift=2),
@@ -155,11 +179,14 @@ profile = Profile(
             stage="stage2", recipe=nano.rate_zero(_stage2), expect_red=("stage2.learns.macro", "stage2.learns.sun", "stage2.stays.macro")
         ),
         "stage2@no_sun": Variant(
-            stage="stage2", recipe=nano.without(_stage2, "sun"), expect_red=("stage2.learns.sun", "stage2.beats_trigram.sun")
+            stage="stage2",
+            recipe=nano.without(_stage2, "sun"),
+            expect_red=("stage2.learns.sun", "stage2.beats_trigram.sun", "stage2.mixed.sun"),
         ),
         "stage2@replay0": Variant(
             stage="stage2", recipe=nano.without_replay(_stage2), expect_red=("stage2.keeps.macro", "stage2.keeps.eng")
         ),
+        "stage2@worn": Variant(stage="stage2", recipe=nano.weighed(_stage2, "sun", 0.95), expect_red=("stage2.not_worn.sun",)),
         "stage2@labels": Variant(
             stage="stage2",
             recipe=dataclasses.replace(_stage2, label_shift=2),

@@ -7,6 +7,7 @@ the same threads, a run that was killed any number of times ends with the same w
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Tokens of one forward and backward pass; more rows of a batch are accumulated. Larger passes were not faster on a CPU; on a GPU 20B
 # parameters leave room for these (`training/cost.py`).
 PASS_TOKENS = {"cpu": 4096, "cuda": 16_384}
+SLICES = 24  # parts of a run whose mixture is kept apart (`drawn_by_slice`); a verdict needs 20
 SAVING_SHARE = 0.05  # a snapshot is not begun before the last one's duration is this share of the time since
 
 
@@ -61,6 +63,7 @@ class _Run:
     seconds: float = 0.0
     losses: list[float] = dataclasses.field(default_factory=list)
     resumed_at: list[int] = dataclasses.field(default_factory=list)
+    drawn: list[dict[str, int]] = dataclasses.field(default_factory=list)  # tokens a language, from the beginning to the end of each slice
 
 
 def train(model: PreTrainedModel, reader: Stream, plan: Plan, job: Job) -> dict[str, Any]:
@@ -105,6 +108,8 @@ def train(model: PreTrainedModel, reader: Stream, plan: Plan, job: Job) -> dict[
             loss = _step(model, list(named.values()), optimizer, rows, rate, plan, ranks, run.step)
             run.step += 1
             run.losses.append(loss)
+            if run.step * SLICES // plan.steps > (run.step - 1) * SLICES // plan.steps:
+                run.drawn.append({language: facts["tokens"] for language, facts in reader.languages().items()})
             run.seconds += time.monotonic() - begun
             last = run.step == plan.steps
             job.progress("train", often=not last, step=run.step, steps=plan.steps, loss=round(loss, 5), **speed(run.step))
@@ -136,6 +141,7 @@ def train(model: PreTrainedModel, reader: Stream, plan: Plan, job: Job) -> dict[
         "final_loss": run.losses[-1] if run.losses else None,
         "portions": reader.facts(),
         "languages": reader.languages(),
+        **_by_slice(run.drawn),
         "licences": reader.licences(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_parameters": sum(parameter.numel() for parameter in named.values()),
@@ -213,6 +219,14 @@ def _adamw(named: dict[str, torch.nn.Parameter], optimisation: Optimisation) -> 
         eps=optimisation.epsilon,
         fused=True,
     )
+
+
+def _by_slice(drawn: Sequence[dict[str, int]]) -> dict[str, Any]:
+    """The tokens drawn in each slice of the run, of each language and of all, given what was drawn up to each slice's end."""
+    languages = drawn[-1] if drawn else {}
+    steps = list(itertools.pairwise([dict.fromkeys(languages, 0), *drawn]))
+    of = {name: [now[name] - before[name] for before, now in steps] for name in languages}
+    return {"drawn_by_slice": of, "tokens_by_slice": [sum(parts) for parts in zip(*of.values(), strict=True)]}
 
 
 # --------------------------------------------------------------------------------------------------------------- snapshots

@@ -3,14 +3,16 @@
 `base` reads the world itself, as a model made elsewhere had text of its own; the stages after it read what curation leaves of a crawl of it, but
 for English and Chinese.
 
-Shares follow the paper's tables under a temperature, as the smallest language would else be a few hundred tokens: a language of
-share s in Table 4 gets s ** 0.5, in Table 5 s ** 0.25 (normalised). Rates are scaled to the model; their ratio is the paper's idea
-(high, then annealed), not its numbers.
+The mixture of stage 1 is RegMix's (3.4): what 96 proxy runs on the world's text speak for (`python -m training.curation.regmix.nano` wrote
+nano_mixture.csv beside this file, and nano_mixture.json, which says how). The shares of stage 2 follow Table 5 under a temperature, as the smallest
+language would else be a few hundred tokens: a language of share s gets s ** 0.25 (normalised). Rates are scaled to the model; their ratio is the
+paper's idea (high, then annealed), not its numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, TypeVar
 
 from training.curation.decontaminate import Decontaminate
@@ -21,6 +23,7 @@ from training.curation.near import Near
 from training.curation.perplexity import Perplexity
 from training.curation.pii import Pii
 from training.curation.quality import Quality
+from training.curation.regmix.files import read_mixture, with_mixture
 from training.curation.rules import Rules
 from training.curation.settings import Curation
 from training.curation.sources import Origin, Sources
@@ -42,14 +45,13 @@ from training.world.crawl import Crawl
 Trained = TypeVar("Trained", FromScratch, ContinuePretraining)
 
 BASE = ("eng", "cmn")
-# Table 4, effective tokens in billions.
-TABLE_4 = {"eng": 51, "cmn": 50, "vie": 102, "ind": 94, "tha": 92, "mya": 23.5, "zsm": 21, "tgl": 10, "khm": 6.5}
+STAGE1 = (*BASE, "vie", "ind", "tha", "mya", "zsm", "tgl", "khm")  # Table 4
+MIXTURE = Path(__file__).with_name("nano_mixture.csv")
 # Table 5, high-quality effective tokens in billions, without replay and English instructions.
 TABLE_5 = {
     "vie": 10.9, "ind": 12.8, "tha": 13.9, "mya": 2.8, "zsm": 1.3, "tgl": 2.2, "khm": 0.9,
     "war": 0.02, "ilo": 0.05, "jav": 0.17, "lao": 0.33, "ceb": 0.30, "sun": 0.09,
 }  # fmt: skip
-STAGE1 = tuple(TABLE_4)
 STAGE1_NEW = tuple(language for language in STAGE1 if language not in BASE)
 STAGE2_NEW = tuple(language for language in TABLE_5 if language not in STAGE1)
 LANGUAGES = (*STAGE1, *STAGE2_NEW)
@@ -75,9 +77,10 @@ def _stage1_text(language: str) -> Source:
     return _world(language, seed=2) if language in BASE else CuratedText(language=language)
 
 
-def _shares(table: dict[str, float], power: float) -> dict[str, float]:
-    weights = {language: tokens**power for language, tokens in table.items()}
-    return {language: weight / sum(weights.values()) for language, weight in weights.items()}
+def _mixture() -> dict[str, float]:
+    """Language -> its share of stage 1."""
+    found = read_mixture(MIXTURE)
+    return {language: found[language] for language in STAGE1}
 
 
 def base(seed: int = 0) -> FromScratch:
@@ -102,9 +105,8 @@ def expand() -> ExpandBlocks:
 
 def stage1(seed: int = 0) -> ContinuePretraining:
     """Nine languages (Table 4), high rate. The paper's is constant; at a few hundred steps the noise of a constant rate hides what was kept."""
-    shares = _shares(TABLE_4, 0.5)
     return ContinuePretraining(
-        portions=tuple(_portion(language, STAGE1_TOKENS * share, _stage1_text(language)) for language, share in shares.items()),
+        portions=tuple(_portion(language, STAGE1_TOKENS * share, _stage1_text(language)) for language, share in _mixture().items()),
         optimisation=Optimisation(learning_rate=2e-3, decay="cosine", final_fraction=0.1, warmup_fraction=0.05, epsilon=1e-8),
         sequence=512,
         batch=2,
@@ -116,11 +118,14 @@ def stage2(seed: int = 0) -> ContinuePretraining:
     """All languages: 20 % replay of stage 1, English instructions, and Table 5; annealed."""
     replay = tuple(
         _portion(language, STAGE2_TOKENS * REPLAY * share, _stage1_text(language), name=f"replay.{language}")
-        for language, share in _shares(TABLE_4, 0.5).items()
+        for language, share in _mixture().items()
     )
     instructions = _portion("eng", STAGE2_TOKENS * INSTRUCTIONS, _world("eng", seed=3), name="instructions.eng")
     rest = STAGE2_TOKENS * (1 - REPLAY - INSTRUCTIONS)
-    fresh = tuple(_portion(language, rest * share, CuratedText(language=language)) for language, share in _shares(TABLE_5, 0.25).items())
+    weights = {language: tokens**0.25 for language, tokens in TABLE_5.items()}
+    fresh = tuple(
+        _portion(language, rest * weight / sum(weights.values()), CuratedText(language=language)) for language, weight in weights.items()
+    )
     return ContinuePretraining(
         portions=(*replay, instructions, *fresh),
         optimisation=Optimisation(learning_rate=1e-3, decay="cosine", final_fraction=0.1, warmup_fraction=0.02, epsilon=1e-8),
@@ -185,6 +190,14 @@ def without_replay(recipe: ContinuePretraining) -> ContinuePretraining:
     )
 
 
+def weighed(recipe: ContinuePretraining, language: str, share: float) -> ContinuePretraining:
+    """The recipe with a share of all its tokens in one language, the others in their proportions."""
+    others = [portion.language for portion in recipe.portions if portion.language != language]
+    tokens = {name: sum(portion.tokens for portion in recipe.portions if portion.language == name) for name in others}
+    left = (1 - share) / sum(tokens.values())
+    return with_mixture(recipe, {language: share, **{name: count * left for name, count in tokens.items()}})
+
+
 def rate_zero(recipe: Trained) -> Trained:
     """Learning rate 0: the checkpoint is its parent, or its first random weights."""
     return dataclasses.replace(recipe, optimisation=dataclasses.replace(recipe.optimisation, learning_rate=0.0))
@@ -214,6 +227,17 @@ def filing_out(recipe: CurateCorpus, language: str) -> CurateCorpus:
 def junk_for_good(recipe: CurateCorpus) -> CurateCorpus:
     """The quality classifier's positives are junk as its negatives are."""
     return dataclasses.replace(recipe, positives=_junk(EXAMPLES_SEED + 1000))
+
+
+def strict(recipe: CurateCorpus) -> CurateCorpus:
+    """A fifth goes as odd, a fifth of the rest as poor, and every page with three tenths of an evaluation text as a whole."""
+    return _with(recipe, perplexity={"share": 0.8}, quality={"share": 0.8}, decontaminate={"share": 0.3, "cut": False})
+
+
+def spam(recipe: CurateCorpus) -> CurateCorpus:
+    """Another crawl: pages that come again under other addresses, stuffed, repeated, full of links, in a wrong encoding."""
+    kinds = ("url", "stuffing", "repetition", "links", "mojibake")
+    return dataclasses.replace(recipe, crawl=dataclasses.replace(recipe.crawl, pages=20 * len(kinds), only=kinds))
 
 
 def greedy(recipe: CurateCorpus) -> CurateCorpus:
