@@ -48,6 +48,7 @@ SUITES = {
         },
     ),
     "isolation": SuiteSpec(suite="isolation", languages=("eng",), stages=("stage1", "stage2")),
+    "mixture": SuiteSpec(suite="mixture", languages=smol.LANGUAGES, stages=("stage1", "stage2")),
     # On text of single sentences: two models answer each probe.
     "identity": SuiteSpec(
         suite="identity",

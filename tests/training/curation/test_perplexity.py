@@ -242,6 +242,28 @@ def test_a_kenlm_model_is_read_where_the_user_has_one(tmp_path: Path) -> None:
     assert [decision.reason for decision in decisions] == ["", "perplexity"]
 
 
+def test_a_kenlm_model_of_pieces_reads_them(tmp_path: Path) -> None:
+    """As SailCraft's: a SentencePiece model beside it. A model of its pieces, by hand, whose one bigram does not occur: perplexity is that of the pieces and the end."""
+    pytest.importorskip("kenlm", reason="kenlm is not installed: pip install kenlm")
+    sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed: pip install 'seatrials[spbleu]'")
+    lines = ["perahu datang ke pelabuhan", "ikan dijual di pasar", "perahu membawa ikan ke pasar"] * 20
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_prefix=str(tmp_path / "ind.sp"), vocab_size=40, hard_vocab_limit=False, minloglevel=2
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "ind.sp.model"))
+    logs = {pieces.id_to_piece(number): -1.0 - number / 100 for number in range(3, pieces.get_piece_size())}
+    table = {"<unk>": -9.0, "<s>": -99.0, "</s>": -0.75, **logs}
+    rows = "".join(f"{value}\t{piece}\t0\n" for piece, value in table.items())
+    (tmp_path / "ind.arpa").write_text(
+        f"\\data\\\nngram 1={len(table)}\nngram 2=1\n\n\\1-grams:\n{rows}\n\\2-grams:\n-3\t<s> </s>\n\n\\end\\\n", encoding="utf-8"
+    )
+    text = "ikan dibawa perahu"
+    said = pieces.encode(text, out_type=str)
+    expected = 10 ** (-(sum(table.get(piece, -9.0) for piece in said) - 0.75) / (len(said) + 1))
+    assert len(said) > len(text.split())
+    assert perplexities(str(tmp_path / "ind.arpa"), [text])[0] == pytest.approx(expected, rel=1e-4)
+
+
 def test_kenlm_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
