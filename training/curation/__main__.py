@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.curation.documents import CurationError
+from training.curation.documents import FORMS, CurationError
 from training.curation.layer import LAYERS
 
 
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument(
             "--format",
-            choices=("parquet", "jsonl", "jsonl.gz", "jsonl.zst"),
+            choices=FORMS,
             default="parquet",
             help="of OUTPUT/shards; another one alone runs no layer again where the work is kept",
         )

@@ -27,7 +27,7 @@ from typing import Any
 from training.curation import documents as shards_of
 from training.curation.documents import CurationError, Document, Quarantined
 from training.curation.engine import Engine
-from training.curation.extract import Tell, extract, inputs_of
+from training.curation.extract import Tell, extract, inputs_of, write_json
 from training.curation.ids import Ids
 from training.curation.layer import Decision, Layer
 from training.curation.settings import Curation
@@ -36,7 +36,6 @@ from training.recipe import digest, encode
 from training.whole import whole
 
 EXCERPT = 300  # characters of a dropped document that are kept beside its reason
-FORMS = ("parquet", "jsonl", "jsonl.gz", "jsonl.zst")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,12 +72,12 @@ def run(
     """Run the chain to its end, or go on with it; returns the report. Raises CurationError.
 
     `keep_work` leaves the steps' own files, so that a changed recipe need not start from the first layer. Files are named in the quarantine as
-    they stand, or from the directory `shown_from`. `form` (of FORMS) is that of the corpus's shards and of nothing else: where the work is
+    they stand, or from the directory `shown_from`. `form` (of documents.FORMS) is that of the corpus's shards and of nothing else: where the work is
     kept, another form runs no layer again. `hub` is the mirror of inputs named `hub:DATASET/CONFIG/SPLIT`. But for run.json the output
     depends on the input's content, the recipe and the form alone.
     """
-    if form not in FORMS:
-        raise CurationError(f"a corpus is written as {', '.join(FORMS[:-1])} or {FORMS[-1]}, not {form}")
+    if form not in shards_of.FORMS:
+        raise CurationError(f"a corpus is written as {', '.join(shards_of.FORMS[:-1])} or {shards_of.FORMS[-1]}, not {form}")
     given = inputs_of(inputs, recipe.sources, hub)
     identity = given.identity(recipe.sources)
     finished = digest([identity, [identity_of(layer) for layer in recipe.layers]])
@@ -140,7 +139,7 @@ def _step(step: Step, before: Sequence[Path], engine: Engine, tell: Tell) -> Non
     task = functools.partial(_judge_shard, layer=step.layer, directory=step.directory)
     for place, counts in enumerate(engine.map(task, left), len(before) - len(left) + 1):
         tell(f"{step.name}  {place}/{len(before)}  {counts['kept']:,} of {counts['seen']:,} documents kept")
-    _write_json(step.directory / "done.json", {"shards": len(before)})
+    write_json(step.directory / "done.json", {"shards": len(before)})
 
 
 def _judge_shard(item: tuple[int, Path], layer: Layer, directory: Path) -> dict[str, Any]:
@@ -165,9 +164,10 @@ def _judge_shard(item: tuple[int, Path], layer: Layer, directory: Path) -> dict[
             first += len(batch)
 
     shards_of.write(directory / "kept" / f"{number:05d}.parquet", kept())
-    _write(directory / "dropped" / f"{number:05d}.jsonl", _jsonl(dropped))
+    with whole(directory / "dropped" / f"{number:05d}.jsonl") as aside:
+        aside.write_bytes(_jsonl(dropped))
     counts = tally.facts()
-    _write_json(directory / "counts" / f"{number:05d}.json", counts)
+    write_json(directory / "counts" / f"{number:05d}.json", counts)
     return counts
 
 
@@ -242,16 +242,19 @@ def _summed(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _publish(
-    output: Path, run_: dict[str, str], extracted: Path, steps: Sequence[Step], recipe: Curation, engine: Engine, keep_work: bool
+    output: Path, mark: dict[str, str], extracted: Path, steps: Sequence[Step], recipe: Curation, engine: Engine, keep_work: bool
 ) -> dict[str, Any]:
     """Bring the last step's shards, what was dropped and the report into place; run.json comes last."""
     for name in ("shards", "dropped", "facts"):
         shutil.rmtree(output / name, ignore_errors=True)
     (output / "shards").mkdir()
     kept = [path for path in steps[-1].shards if _rows(path)]
-    targets = [output / "shards" / f"{number:05d}.{run_['format']}" for number in range(len(kept))]
-    for _ in map(_link, kept, targets) if run_["format"] == "parquet" else engine.map(_rewrite, zip(kept, targets, strict=True)):
-        pass
+    targets = [output / "shards" / f"{number:05d}.{mark['format']}" for number in range(len(kept))]
+    if mark["format"] == "parquet":
+        for path, target in zip(kept, targets, strict=True):
+            _link(path, target)
+    else:
+        list(engine.map(_rewrite, zip(kept, targets, strict=True)))
     for step in steps:
         (output / "dropped" / step.name).mkdir(parents=True)
         for number, path in enumerate(sorted((step.directory / "dropped").glob("*.jsonl"))):
@@ -276,8 +279,8 @@ def _publish(
             for name, found in sorted(origins.items())
         ],
     }
-    _write_json(output / "report.json", report)
-    _write_json(output / "run.json", run_)
+    write_json(output / "report.json", report)
+    write_json(output / "run.json", mark)
     if not keep_work:
         shutil.rmtree(output / "work")
     return report
@@ -341,13 +344,3 @@ def _link(source: Path, target: Path) -> None:
 
 def _jsonl(rows: Iterable[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    _write(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file as a whole."""
-    with whole(path) as aside:
-        aside.write_bytes(data)

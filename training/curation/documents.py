@@ -27,6 +27,7 @@ COLUMNS = ("id", "text", "url", "language", "source", "licence")
 SHARD_DOCUMENTS, SHARD_BYTES = 20_000, 64 * 2**20
 ROW_GROUP = 1_000  # rows; narrow passes over small row groups keep memory flat (measured, README)
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+FORMS = tuple(suffix[1:] for suffix in SUFFIXES)  # in which a corpus is written
 
 
 class CurationError(Exception):
@@ -133,15 +134,17 @@ def document(row: Mapping[str, Any], path: Path, number: int, offset: int = -1) 
     known = {name: row.get(name) for name in COLUMNS if name != "text"}
     if odd := [name for name, value in known.items() if value is not None and not isinstance(value, (str, int))]:
         raise ValueError(f"its `{odd[0]}` is a {type(known[odd[0]]).__name__}, not a string")
-    fields = {name: "" if value is None else writable(str(value)) for name, value in known.items()}
-    fields["id"] = fields["id"] or writable(f"{path.name}#{number}")
+    fields = {name: "" if value is None else str(value) for name, value in known.items()}
+    fields["id"] = fields["id"] or f"{path.name}#{number}"
+    if not "".join(fields.values()).isascii():
+        fields = {name: writable(value) for name, value in fields.items()}
     extra = {key: value for key, value in row.items() if key not in COLUMNS}
     return Document(text=text, extra=extra, place=Place(number, offset), **fields)
 
 
 def writable(value: str) -> str:
     """The string with lone surrogates escaped, as no file of ours can hold them."""
-    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _jsonl(path: Path, quarantine: Quarantine) -> Iterator[Document]:

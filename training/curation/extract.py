@@ -21,8 +21,8 @@ from training.curation import documents as shards_of
 from training.curation.documents import CurationError, Document, Quarantined
 from training.curation.engine import Engine
 from training.curation.ids import PLACES, write_places
-from training.curation.sources import SUFFIXES, Sources, documents_of, of_hub
-from training.curation.sources.hub import PREFIX, Mirrored, mirrored
+from training.curation.sources import SUFFIXES, Sources, documents_of
+from training.curation.sources.hub import PREFIX, Mirrored, documents_of_set, mirrored
 from training.recipe import digest, encode
 from training.whole import whole
 
@@ -71,11 +71,16 @@ def extract(inputs: Inputs, sources: Sources, directory: Path, shown_from: Path 
             (directory / name).mkdir(parents=True, exist_ok=True)
         left = [(number, group) for number, group in enumerate(groups) if not (directory / "counts" / f"{number:05d}.json").is_file()]
         task = functools.partial(
-            _group, sources=sources, directory=directory, shown_from=shown_from, labels=_labels(inputs.files), hub=inputs.hub
+            _group,
+            sources=sources,
+            directory=directory,
+            shown_from=shown_from,
+            labels=_labels([path for path in inputs.files if path not in inputs.hub]),
+            hub=inputs.hub,
         )
         for place, counts in enumerate(engine.map(task, left), len(groups) - len(left) + 1):
             tell(f"extract  {place}/{len(groups)}  {counts['documents']:,} documents, {counts['quarantined']:,} quarantined")
-        _write_json(directory / "done.json", {"groups": len(groups)})
+        write_json(directory / "done.json", {"groups": len(groups)})
     return sorted((directory / "kept").glob("*.parquet"))
 
 
@@ -83,7 +88,7 @@ def _labels(files: Sequence[Path]) -> dict[Path, str]:
     """What ids call the files that share a name: the way to each from the directory that holds them all."""
     names = Counter(path.name for path in files)
     twice = [path for path in files if names[path.name] > 1]
-    root = os.path.commonpath([path.parent for path in files])
+    root = os.path.commonpath([path.parent for path in files]) if twice else ""
     return {path: path.relative_to(root).as_posix() for path in twice}
 
 
@@ -138,7 +143,7 @@ def _group(
             in_files.clear()
             in_rows.clear()
     counts = {**told, "skipped": dict(skipped)}
-    _write_json(directory / "counts" / f"{number:05d}.json", counts)
+    write_json(directory / "counts" / f"{number:05d}.json", counts)
     return counts
 
 
@@ -152,7 +157,7 @@ def _documents(
 ) -> Iterator[Document]:
     """The documents of one input; ids of ours, by file and row, begin with its label where its name is that of others too."""
     if data_set is not None:
-        yield from of_hub(data_set.text, data_set.hub, data_set.source)
+        yield from documents_of_set(data_set, skipped)
         return
     try:
         for made in documents_of(path, sources, quarantine, skipped):
@@ -166,6 +171,7 @@ def _shown(file: str, shown_from: Path | None) -> str:
     return file if shown_from is None else os.path.relpath(file, shown_from)
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file as a whole."""
     with whole(path) as aside:
         aside.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")

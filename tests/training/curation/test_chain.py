@@ -327,7 +327,7 @@ def test_another_form_without_the_work_says_that_the_layers_run_again(tmp_path: 
     chain.run(RECIPE, [told], tmp_path / "out", ONE, said.append, form="jsonl")
     assert said[0].endswith("holds parquet and no work (--keep-work): for jsonl its layers run again")
     assert [path.name for path in (tmp_path / "out/shards").iterdir()] == ["00000.jsonl"]
-    with pytest.raises(CurationError, match=r"a corpus is written as parquet, jsonl, jsonl\.gz or jsonl\.zst, not csv"):
+    with pytest.raises(CurationError, match=r"a corpus is written as jsonl, jsonl\.gz, jsonl\.zst or parquet, not csv"):
         chain.run(RECIPE, [told], tmp_path / "out", ONE, form="csv")
 
 

@@ -202,6 +202,7 @@ def test_a_data_set_of_the_mirror_is_an_input_like_files(
     ("named", "body", "said"),
     [
         ("hub:some/set/ind/train", 'layers = ["url"]', '[[sources.origins]]\npattern = "hub:some/set/*"\n'),
+        ("hub:some/set/ind/train", 'layers = ["url"]', "--set 'sources.origins=[{pattern = "),
         ("hub:some/set/ind/train", ORIGINS.replace("MIT", "").replace("CC0-1.0", ""), 'licence = "..."'),
         ("hub:some/set/ind/train", ORIGINS.replace("isi", "text"), "has no field 'text'"),
         ("hub:some/set/ind/train", ORIGINS + 'kind = "pairs"\n', ""),
@@ -218,6 +219,17 @@ def test_a_data_set_that_cannot_be_read_is_a_clear_error(
     told = ["run", str(recipe), "--input", named, "--output", str(tmp_path / "out"), "--hub", str(mirror(tmp_path / "hub"))]
     assert main(told) == (2 if said else 0)
     assert said in capsys.readouterr().err
+
+
+def test_a_data_set_needs_no_recipe_and_its_blank_rows_are_counted(tmp_path: Path) -> None:
+    hub = mirror(tmp_path / "hub", rows=2)
+    path = hub / "some/set/ind/train.jsonl"
+    path.write_text(path.read_text() + '{"isi": "  ", "id": 2}\n')
+    told = ["extract", "--input", "hub:some/set/ind/train", "--output", str(tmp_path / "out"), "--hub", str(hub), "--workers", "1"]
+    origin = '{pattern = "hub:some/set/*", field = "isi", licence = "MIT", language = "ind"}'
+    assert main([*told, "--set", f"sources.origins=[{origin}]"]) == 0
+    assert [row["text"] for row in corpus(tmp_path / "out")] == ["teks ind 0", "teks ind 1"]
+    assert report.load(tmp_path / "out")["skipped"] == {"a row of the mirror without text": 1}
 
 
 def test_rows_that_the_mirror_s_manifest_does_not_count_end_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.curation import documents
-from training.curation.addresses import canonical
+from training.curation.addresses import is_address
 from training.curation.documents import CurationError, Document, Quarantine, Quarantined
 from training.curation.sources.hub import of_hub
 from training.curation.sources.settings import Origin, Sources
@@ -49,7 +49,7 @@ def documents_of(path: Path, settings: Sources, quarantine: Quarantine, skipped:
 
     for made in _read(path, settings, origin, noted, skipped):
         traces = -1
-        if made.url and not canonical(made.url):
+        if made.url and not is_address(made.url):
             told = repr(made.url[:SHOWN]) + (f"... ({len(made.url):,} characters)" if len(made.url) > SHOWN else "")
             quarantine(Quarantined(file=str(path), row=made.place.row, offset=made.place.offset, reason=NO_URL, detail=told, kept=True))
         yield dataclasses.replace(

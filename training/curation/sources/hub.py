@@ -8,6 +8,7 @@ Nothing of a mirror is quarantined: it holds what its manifest says, or it is at
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,12 +47,26 @@ def mirrored(named: str, settings: Sources, hub: Path | None) -> tuple[Path, Mir
         raise CurationError(
             f"--input {named}: its rows do not state their licence and language; add to the recipe, before an origin that matches it too:\n"
             + "\n".join(lines)
+            + f"\n(without a recipe: --set 'sources.origins=[{{{', '.join(lines[1:])}}}]')"
         )
     text = HubText(dataset=dataset, config=config, split=split, field=origin.field, language=origin.language, licence=origin.licence)
     try:
         return sources.hub_path(text, hub).absolute(), Mirrored(text=text, hub=hub, source=origin.source)
     except sources.SourceError as error:
         raise CurationError(f"--input {named}: {error}") from error
+
+
+def documents_of_set(found: Mirrored, skipped: Counter[str]) -> Iterator[Document]:
+    """The documents of an input; rows that are blank, which training's reader leaves out, are counted. Raises CurationError."""
+    from training.pretraining import sources
+
+    count = 0
+    for made in of_hub(found.text, found.hub, found.source):
+        count += 1
+        yield made
+    rows = sources.manifest(found.hub)[sources.hub_path(found.text, found.hub).relative_to(found.hub).as_posix()]["rows"]
+    if blank := rows - count:
+        skipped["a row of the mirror without text"] += blank
 
 
 def of_hub(source: HubText, hub: Path | None, named: str = "") -> Iterator[Document]:
