@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,14 @@ def test_a_file_of_which_nothing_can_be_had_is_quarantined_and_the_others_are_re
     assert "torn" in told[0]["reason"]
     assert "no column `text`" in told[1]["reason"]
     assert found["quarantined"] == 2
+
+
+def test_a_file_whose_name_is_no_unicode_is_read_like_others(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl"))
+    path.write_text('{"text": "satu"}\n{"text": "dua", "id": "x"}\n{"text": "tiga", "id": "x"}\n{}\n')
+    chain.run(Curation(layers=()), [str(tmp_path)], tmp_path / "out", ONE)
+    assert [row["id"] for row in corpus(tmp_path / "out")] == ["\\udcff.jsonl#1", "x"]
+    assert json.loads((tmp_path / "out/quarantine.jsonl").read_text())["file"] == str(path)
 
 
 def test_empty_files_are_named_each_once_and_nothing_ends_at_them(tmp_path: Path) -> None:
