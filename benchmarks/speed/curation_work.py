@@ -23,6 +23,7 @@ from typing import Any
 from training.curation import chain, settings
 from training.curation.documents import read
 from training.curation.engine import Engine, without_pandas
+from training.curation.ids import Ids
 from training.curation.layer import Decision, Judge, Layer
 
 FLOORS = ("read", "hash", "documents", "pass")
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.do == "floor":
         told = floor(names[0], shards, given.output, engine)
     elif given.do == "layer":
-        layer = chain.Ids() if names == ["ids"] else settings.of({"layers": names}, given.set, where="--set").layers[0]
+        layer = Ids() if names == ["ids"] else settings.of({"layers": names}, given.set, where="--set").layers[0]
         told = step(layer, shards, given.output, engine)
     else:
         report = chain.run(settings.of({"layers": names}, given.set, where="--set"), [str(given.input)], given.output, engine)

@@ -2,6 +2,7 @@
 
 run RECIPE.toml --input 'crawl/*.warc.gz' --output corpus/     the whole chain; run again, it goes on where it was
 LAYER --input a.jsonl --output out/ [--set near.verify=false]  one layer alone (`extract` reads files and does nothing more)
+run RECIPE.toml --input hub:DATASET/CONFIG/SPLIT --hub DIR ... a data set of a local mirror of the Hub; its origin is in the recipe
 report corpus/                                                 what was dropped and why
 mixture --mixtures runs.csv --losses losses.csv --output ...   RegMix from any runs
 """
@@ -10,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.curation.documents import CurationError
+from training.curation.documents import FORMS, CurationError
 from training.curation.layer import LAYERS
 
 
@@ -49,11 +51,21 @@ def _parser() -> argparse.ArgumentParser:
         if name == "run":
             command.add_argument("recipe", type=Path, help="TOML: `layers`, and a table of settings for each")
         command.add_argument(
-            "--input", nargs="+", required=True, help="files, directories or patterns: WARC, WET, PDF, SRT, VTT, JSONL, Parquet"
+            "--input",
+            nargs="+",
+            required=True,
+            help="files, directories or patterns: WARC, WET, PDF, SRT, VTT, JSONL, Parquet; or hub:DATASET/CONFIG/SPLIT",
         )
+        command.add_argument("--hub", type=Path, help="a local mirror of the Hub's data sets (default: SEATRIALS_HUB)")
         command.add_argument("--output", type=Path, required=True, help="a directory: shards/, dropped/, report.json")
         command.add_argument(
             "--set", nargs="+", action="extend", default=[], metavar="LAYER.SETTING=VALUE", help="lay settings over the recipe's"
+        )
+        command.add_argument(
+            "--format",
+            choices=FORMS,
+            default="parquet",
+            help="of OUTPUT/shards; another one alone runs no layer again where the work is kept",
         )
         command.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
         command.add_argument("--runner", choices=("native", "ray"), default="native", help="ray: the same work on a cluster")
@@ -89,7 +101,8 @@ def _run(given: argparse.Namespace) -> int:
     else:
         recipe = settings.of({"layers": [] if given.do == "extract" else [given.do]}, given.set, where="--set")
     engine = Engine(runner=given.runner, address=given.ray_address, **({"workers": given.workers} if given.workers else {}))
-    made = chain.run(recipe, given.input, given.output, engine, _tell, keep_work=given.keep_work)
+    hub = given.hub or (Path(told) if (told := os.environ.get("SEATRIALS_HUB")) else None)
+    made = chain.run(recipe, given.input, given.output, engine, _tell, keep_work=given.keep_work, form=given.format, hub=hub)
     print(report.text(made))
     return 0
 

@@ -68,10 +68,16 @@ SESSION_VALUE = re.compile(r"[0-9A-Za-z,_-]{16,}")
 DEFAULT_PORTS = (None, 80, 443)  # of either scheme, for the two are one
 _SCHEME = re.compile(r"(?i)(https?:)?//")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
+_ORDINARY = re.compile(r"(?i)https?://[a-z0-9_]+(?:[.-][a-z0-9_]+)*(?=[/?#]|\Z)")
 _ADDRESS = re.compile(r"[0-9a-f:.]+")
 # What may stand unencoded in both a path and a query; the rest, and any percent, is looked at.
 _PLAIN = re.compile(r"[A-Za-z0-9._~!$'()*,:@/-]*")
 _KEPT = "!$'()*,:@/"
+
+
+def is_address(url: str) -> bool:
+    """Whether a URL has a canonical form; for most it is plain from how they begin."""
+    return (url.isascii() and _ORDINARY.match(url) is not None) or canonical(url) != ""
 
 
 def canonical(url: str) -> str:

@@ -2,7 +2,8 @@
 
 A shard is a JSONL (.jsonl, .jsonl.gz, .jsonl.zst) or Parquet file of rows with `text` and, where known, `id`, `url`, `language`, `source` and
 `licence`; every other column is carried through. A row that cannot be read is quarantined with file, row, offset and reason: counted, never
-fatal, never silent. Shards are written whole or not at all, and hold at most SHARD_DOCUMENTS documents or SHARD_BYTES of text.
+fatal, never silent. Shards are written whole or not at all, and hold at most SHARD_DOCUMENTS documents or SHARD_BYTES of text. A document
+read knows its place in its file; a shard does not hold it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from training.pretraining.sources import LONGEST_LINE, UNWRITABLE
 from training.whole import whole
@@ -25,15 +27,26 @@ COLUMNS = ("id", "text", "url", "language", "source", "licence")
 SHARD_DOCUMENTS, SHARD_BYTES = 20_000, 64 * 2**20
 ROW_GROUP = 1_000  # rows; narrow passes over small row groups keep memory flat (measured, README)
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+FORMS = tuple(suffix[1:] for suffix in SUFFIXES)  # in which a corpus is written
 
 
 class CurationError(Exception):
     """Input, settings or an output directory that curation cannot work with; the message names file, line, field or option and the mend."""
 
 
+class Place(NamedTuple):
+    """Where something stands in its file: its row (from 1; in a crawl the record) and the byte that it starts at. -1: unknown."""
+
+    row: int = -1
+    offset: int = -1
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Document:
-    """One text and where it comes from. `language` is ISO 639-3, "" where unknown; `extra` holds every other column."""
+    """One text and where it comes from. `language` is ISO 639-3, "" where unknown; `extra` holds every other column.
+
+    `place` is where it was read (of a window of rows, its first): no part of what the document is, and never written with it.
+    """
 
     id: str
     text: str
@@ -42,6 +55,7 @@ class Document:
     source: str = ""
     licence: str = ""
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    place: Place = dataclasses.field(default=Place(), compare=False, repr=False)
 
     def row(self) -> dict[str, Any]:
         """The document as one flat row."""
@@ -50,12 +64,18 @@ class Document:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quarantined:
-    """What could not be read: the file, its row (from 1), the byte where the row starts (-1: unknown), and why."""
+    """A line of the quarantine: the file, its row (from 1; 0: the file as a whole), the byte where the row starts (-1: unknown), and why.
+
+    Where `kept` is false something is lost: what the line names could not be read. Where it is true nothing is: the document goes on as it
+    is, and the line is a remark on it. `detail` is of this one alone (the URL that is none), so that reasons can be counted.
+    """
 
     file: str
     row: int
     offset: int
     reason: str
+    detail: str = ""
+    kept: bool = False
 
 
 Quarantine = Callable[[Quarantined], None]
@@ -102,8 +122,8 @@ def read(path: Path, quarantine: Quarantine) -> Iterator[Document]:
             yield from _jsonl(path, quarantine)
 
 
-def document(row: Mapping[str, Any], path: Path, number: int) -> Document:
-    """A row as a document. Raises ValueError saying what is amiss."""
+def document(row: Mapping[str, Any], path: Path, number: int, offset: int = -1) -> Document:
+    """A row as a document; lone surrogates beside the text are escaped. Raises ValueError saying what is amiss."""
     text = row.get("text")
     if not isinstance(text, str):
         raise ValueError("it has no `text`" if text is None else f"its `text` is a {type(text).__name__}, not a string")
@@ -116,7 +136,15 @@ def document(row: Mapping[str, Any], path: Path, number: int) -> Document:
         raise ValueError(f"its `{odd[0]}` is a {type(known[odd[0]]).__name__}, not a string")
     fields = {name: "" if value is None else str(value) for name, value in known.items()}
     fields["id"] = fields["id"] or f"{path.name}#{number}"
-    return Document(text=text, extra={key: value for key, value in row.items() if key not in COLUMNS}, **fields)
+    if not "".join(fields.values()).isascii():
+        fields = {name: writable(value) for name, value in fields.items()}
+    extra = {key: value for key, value in row.items() if key not in COLUMNS}
+    return Document(text=text, extra=extra, place=Place(number, offset), **fields)
+
+
+def writable(value: str) -> str:
+    """The string with lone surrogates escaped, as no file of ours can hold them."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _jsonl(path: Path, quarantine: Quarantine) -> Iterator[Document]:
@@ -140,7 +168,7 @@ def _jsonl(path: Path, quarantine: Quarantine) -> Iterator[Document]:
                     row = json.loads(line.decode("utf-8"))
                     if not isinstance(row, dict):
                         raise ValueError(f"a {type(row).__name__}, not an object")
-                    made = document(row, path, number)
+                    made = document(row, path, number, start)
                 except UnicodeDecodeError as error:
                     quarantine(Quarantined(file=str(path), row=number, offset=start + error.start, reason="not UTF-8"))
                 except (ValueError, RecursionError) as error:
@@ -225,28 +253,28 @@ def _rows_of(batch: Any) -> Iterator[Callable[[], dict[str, Any]]]:
 
 
 def write(path: Path, documents: Iterable[Document]) -> int:
-    """Write one shard, whole or not at all; returns how many documents are in it. Its name says the format; of Parquet no text is held."""
+    """Write one shard, whole or not at all; returns how many documents are in it. Its name says the format; a row group of texts is held."""
+    suffix = suffix_of(path)
+    if not suffix:
+        raise CurationError(f"{path}: a shard's name ends in {', '.join(SUFFIXES)}")
     with whole(path) as aside:
-        if suffix_of(path) == ".parquet":
-            return _write_parquet(aside, documents)
-        rows = [made.row() for made in documents]
-        match suffix_of(path):
-            case ".jsonl":
-                aside.write_bytes(_lines(rows))
-            case ".jsonl.gz":
-                aside.write_bytes(gzip.compress(_lines(rows), mtime=0))
-            case ".jsonl.zst":
-                import pyarrow
-
-                with pyarrow.OSFile(str(aside), "wb") as sink, pyarrow.CompressedOutputStream(sink, "zstd") as file:
-                    file.write(_lines(rows))
-            case _:
-                raise CurationError(f"{path}: a shard's name ends in {', '.join(SUFFIXES)}")
-    return len(rows)
+        return _write_parquet(aside, documents) if suffix == ".parquet" else _write_lines(aside, documents, suffix)
 
 
-def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    return b"".join(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n" for row in rows)
+def _write_lines(path: Path, documents: Iterable[Document], suffix: str) -> int:
+    count, stream = 0, iter(documents)
+    with ExitStack() as opened:
+        file: Any = opened.enter_context(path.open("wb"))
+        if suffix == ".jsonl.gz":
+            file = opened.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0))
+        elif suffix == ".jsonl.zst":
+            import pyarrow
+
+            file = opened.enter_context(pyarrow.CompressedOutputStream(pyarrow.PythonFile(file), "zstd"))
+        while batch := list(itertools.islice(stream, ROW_GROUP)):
+            file.write(b"".join(json.dumps(made.row(), ensure_ascii=False, default=str).encode() + b"\n" for made in batch))
+            count += len(batch)
+    return count
 
 
 def _write_parquet(path: Path, documents: Iterable[Document]) -> int:

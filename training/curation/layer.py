@@ -14,7 +14,7 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from training.curation.documents import CurationError, Document
 
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 class Decision:
     """What becomes of a document: `document` as it goes on, or `reason` why it is dropped.
 
-    `detail` is what a person sees beside a dropped one ("special characters .52 > .50"). `counts` adds up over documents, kept and dropped
-    (e-mail addresses masked, bytes cut, lines removed).
+    `detail` is what a person sees beside a dropped one ("special characters .52 > .50"); `told` stands in its line besides. `counts` adds up
+    over documents, kept and dropped (e-mail addresses masked, bytes cut, lines removed).
     """
 
     document: Document | None = None
     reason: str = ""
     detail: str = ""
+    told: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

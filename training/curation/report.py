@@ -1,7 +1,7 @@
 """What became of a corpus, for people: `python -m training.curation report CORPUS` prints it and writes CORPUS/report.html.
 
 A line a layer (seen, kept, dropped, bytes), under it the reasons with samples of what was dropped; a table by language; what the corpus holds by
-source and licence; what could not be read.
+source and licence; what could not be read, and, apart from it, what was kept with a remark.
 """
 
 from __future__ import annotations
@@ -71,10 +71,15 @@ def text(report: dict[str, Any]) -> str:
     lines += ["", f"left out by kind: {sum(report['skipped'].values()):,}"]
     lines += [f"    {count:>9,}  {reason}" for reason, count in sorted(report["skipped"].items(), key=lambda item: -item[1])]
     lines += [f"not readable: {report['quarantined']:,} (quarantine.jsonl)"]
-    lines += [
-        f"    {count:>9,}  {reason}" for reason, count in sorted(report["quarantine_reasons"].items(), key=lambda item: -item[1])[:10]
-    ]
+    lines += [f"    {count:>9,}  {reason}" for reason, count in _most(report["quarantine_reasons"])]
+    lines += [f"kept with a remark: {report.get('remarks', 0):,} (quarantine.jsonl, `kept` is true)"]
+    lines += [f"    {count:>9,}  {reason}" for reason, count in _most(report.get("remark_reasons", {}))]
     return "\n".join(lines)
+
+
+def _most(reasons: dict[str, int]) -> list[tuple[str, int]]:
+    """The reasons that are told most often: 10 of them, as each may name its own byte or character."""
+    return sorted(reasons.items(), key=lambda item: -item[1])[:10]
 
 
 def _languages(report: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
@@ -152,7 +157,9 @@ def page(corpus: Path, report: dict[str, Any], dropped: Path | None = None) -> s
         for (licence, source), (documents, size) in _licences(report).items()
     ]
     skipped = ", ".join(f"{e(reason)} {count:,}" for reason, count in sorted(report["skipped"].items(), key=lambda item: -item[1]))
-    parts.append(
-        f"</table></div><p>Left out by kind: {skipped or 'nothing'}. Not readable: {report['quarantined']:,} (quarantine.jsonl).</p>"
-    )
+    lost = "".join(f", {e(reason)} {count:,}" for reason, count in _most(report["quarantine_reasons"]))
+    remarks = "".join(f", {e(reason)} {count:,}" for reason, count in _most(report.get("remark_reasons", {})))
+    parts.append(f"</table></div><p>Left out by kind: {skipped or 'nothing'}.</p>")
+    parts.append(f"<p>Not readable: {report['quarantined']:,} (quarantine.jsonl){lost}.</p>")
+    parts.append(f"<p>Kept with a remark: {report.get('remarks', 0):,} (quarantine.jsonl, <code>kept</code> is true){remarks}.</p>")
     return "\n".join(parts)

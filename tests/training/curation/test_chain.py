@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from training.curation import chain, report
+from training.curation import chain, extract, report
 from training.curation import documents as shards
 from training.curation.__main__ import main
 from training.curation.documents import CurationError, Document
@@ -105,7 +104,7 @@ def files(output: Path) -> dict[str, bytes]:
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task a file, so that there are several shards."""
-    monkeypatch.setattr(chain, "INPUT_BYTES", 1)
+    monkeypatch.setattr(extract, "INPUT_BYTES", 1)
 
 
 RECIPE = Curation(layers=(Short(), Twice()))
@@ -179,8 +178,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from tests.training.curation import test_chain
-from training.curation import chain
-chain.INPUT_BYTES = 1
+from training.curation import chain, extract
+extract.INPUT_BYTES = 1
 chain.run(test_chain.RECIPE, [sys.argv[1]], Path(sys.argv[2]), test_chain.ONE)
 """
 
@@ -224,7 +223,7 @@ def test_a_ray_cluster_gives_the_same_documents(tmp_path: Path) -> None:
 RELATIONAL = """
 import sys
 from pathlib import Path
-from training.curation import chain
+from training.curation import chain, extract
 from training.curation.engine import Engine
 from training.curation.exact import Exact
 from training.curation.lines import Lines
@@ -232,7 +231,7 @@ from training.curation.near import Near
 from training.curation.settings import Curation
 from training.curation.url import Url
 if __name__ == "__main__":
-    chain.INPUT_BYTES = 1
+    extract.INPUT_BYTES = 1
     recipe = Curation(layers=(Url(), Near(), Lines(most=20), Exact()))
     chain.run(recipe, [sys.argv[1]], Path(sys.argv[2]), Engine(runner=sys.argv[3], workers=1))
 """
@@ -281,38 +280,65 @@ def test_files_of_one_name_do_not_share_ids(tmp_path: Path) -> None:
     assert [row["id"] for row in corpus(tmp_path / "out")] == ["ind/train.jsonl#1", "ind", "tha/train.jsonl#1", "tha"]
 
 
-def test_what_cannot_be_read_is_counted_and_listed(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(b'{"text": "satu"}\n{"text": ""}\n\xff\n')
-    whole = gzip.compress(b'{"text": "dua"}\n' * 50_000)
-    (tmp_path / "b.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    found = chain.run(Curation(layers=()), [str(tmp_path / "*.jsonl*")], tmp_path / "out", ONE)
-    told = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
-    assert found["quarantined"] == len(told) == 3
-    assert [Path(one["file"]).name for one in told] == ["a.jsonl", "a.jsonl", "b.jsonl.gz"]
-    assert [one["row"] for one in told][:2] == [2, 3]
+def test_a_report_from_before_there_were_remarks_is_told(tmp_path: Path) -> None:
+    found = chain.run(RECIPE, [inputs(tmp_path / "in")], tmp_path / "out", ONE)
+    del found["remarks"], found["remark_reasons"]
+    assert "kept with a remark: 0" in report.text(found)
+    assert "Kept with a remark: 0" in report.page(tmp_path / "out", found)
 
 
-def test_a_file_of_which_nothing_can_be_had_is_quarantined_and_the_others_are_read(tmp_path: Path) -> None:
-    import pyarrow
-    import pyarrow.parquet
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "jsonl.zst"])
+def test_the_corpus_in_another_form_holds_the_same(tmp_path: Path, form: str) -> None:
+    told = inputs(tmp_path / "in")
+    recipe = Curation(layers=(Short(),))
+    chain.run(recipe, [told], tmp_path / "parquet", ONE)
+    for workers in (1, 2):
+        chain.run(recipe, [told], tmp_path / f"out{workers}", Engine(workers=workers), form=form)
+    names = [path.name for path in sorted((tmp_path / "out1/shards").iterdir())]
+    assert names == [f"{number:05d}.{form}" for number in range(3)]
+    assert corpus(tmp_path / "out1") == corpus(tmp_path / "parquet")
+    assert files(tmp_path / "out1") == files(tmp_path / "out2")
+    mine, theirs = files(tmp_path / "out1"), files(tmp_path / "parquet")
+    assert {name: mine[name] for name in mine if "shards" not in name} == {name: theirs[name] for name in theirs if "shards" not in name}
 
-    shards.write(tmp_path / "a.jsonl", [Document(id="a", text="satu")])
-    (tmp_path / "b.parquet").write_bytes(b"PAR1 torn")
-    pyarrow.parquet.write_table(pyarrow.table({"content": ["dua"]}), tmp_path / "c.parquet")
-    found = chain.run(Curation(layers=()), [str(tmp_path)], tmp_path / "out", ONE)
-    assert [row["id"] for row in corpus(tmp_path / "out")] == ["a"]
-    told = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
-    assert [(Path(one["file"]).name, one["row"]) for one in told] == [("b.parquet", 0), ("c.parquet", 0)]
-    assert "torn" in told[0]["reason"]
-    assert "no column `text`" in told[1]["reason"]
-    assert found["quarantined"] == 2
+
+def test_another_form_rewrites_the_shards_alone_where_the_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = inputs(tmp_path / "in")
+    chain.run(RECIPE, [told], tmp_path / "out", ONE, keep_work=True)
+    parquet = files(tmp_path / "out/shards")
+    ran: list[str] = []
+    monkeypatch.setattr(chain, "_judge_shard", lambda *_, **__: pytest.fail("a layer ran"))
+    for form in ("jsonl", "jsonl", "parquet"):
+        said: list[str] = []
+        chain.run(RECIPE, [told], tmp_path / "out", ONE, said.append, keep_work=True, form=form)
+        ran.append("".join(said))
+        assert {path.name.partition(".")[2] for path in (tmp_path / "out/shards").iterdir()} == {form}
+    assert [bool(said) for said in ran] == [False, True, False]
+    assert "is complete already" in ran[1]
+    assert files(tmp_path / "out/shards") == parquet
+    assert json.loads((tmp_path / "out/run.json").read_text())["format"] == "parquet"
 
 
-def test_a_file_of_a_kind_that_is_not_read_is_refused_before_anything_is_done(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("satu")
-    with pytest.raises(CurationError, match=r"a\.txt: curation reads \.warc"):
-        chain.run(Curation(layers=()), [str(tmp_path / "*.txt")], tmp_path / "out", ONE)
-    assert not (tmp_path / "out").exists()
+def test_another_form_without_the_work_says_that_the_layers_run_again(tmp_path: Path) -> None:
+    told = inputs(tmp_path / "in")
+    chain.run(RECIPE, [told], tmp_path / "out", ONE)
+    said: list[str] = []
+    chain.run(RECIPE, [told], tmp_path / "out", ONE, said.append, form="jsonl")
+    assert said[0].endswith("holds parquet and no work (--keep-work): for jsonl its layers run again")
+    assert [path.name for path in (tmp_path / "out/shards").iterdir()] == ["00000.jsonl"]
+    with pytest.raises(CurationError, match=r"a corpus is written as jsonl, jsonl\.gz, jsonl\.zst or parquet, not csv"):
+        chain.run(RECIPE, [told], tmp_path / "out", ONE, form="csv")
+
+
+def test_a_corpus_of_before_there_were_forms_is_parquet(tmp_path: Path) -> None:
+    told = inputs(tmp_path / "in")
+    chain.run(RECIPE, [told], tmp_path / "out", ONE)
+    path = tmp_path / "out/run.json"
+    path.write_text(json.dumps({"fingerprint": json.loads(path.read_text())["fingerprint"]}))
+    said: list[str] = []
+    chain.run(RECIPE, [told], tmp_path / "out", ONE, said.append)
+    assert said == [f"{tmp_path / 'out'} is complete already"]
 
 
 def test_a_run_over_nothing_readable_ends_with_an_empty_corpus(tmp_path: Path) -> None:
@@ -320,7 +346,7 @@ def test_a_run_over_nothing_readable_ends_with_an_empty_corpus(tmp_path: Path) -
     found = chain.run(RECIPE, [str(tmp_path / "a.jsonl")], tmp_path / "out", ONE)
     assert corpus(tmp_path / "out") == []
     assert all(layer["seen"] == 0 for layer in found["layers"])
-    assert "not readable: 0" in report.text(found)
+    assert "not readable: 1" in report.text(found)
 
 
 def test_the_report_tells_layers_reasons_languages_and_licences(tmp_path: Path) -> None:
@@ -366,6 +392,9 @@ def test_the_command_runs_one_layer_reports_and_gives_clear_errors(tmp_path: Pat
     assert main(["extract", "--input", str(tmp_path / "none.jsonl"), "--output", str(tmp_path / "other")]) == 2
     assert "no such file" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+    assert main(["extract", "--input", told, "--output", str(tmp_path / "lines"), "--format", "jsonl.gz", "--workers", "1"]) == 0
+    assert corpus(tmp_path / "lines") == corpus(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "lines/shards").iterdir()] == ["00000.jsonl.gz"]
     both = ["--set", "near.permutations=128", "near.threshold=0.8", "--set", "near.bands=16", "near.rows=8"]  # as the layers' files say it
     assert main(["near", "--input", told, "--output", str(tmp_path / "set"), *both]) == 0
     (near,) = json.loads((tmp_path / "set" / "report.json").read_text())["recipe"]["layers"]

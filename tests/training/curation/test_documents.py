@@ -243,7 +243,8 @@ def test_a_parquet_shard_is_what_arrow_writes_of_the_whole_table(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
 
 
-def test_of_a_parquet_shard_two_row_groups_of_documents_are_held_and_no_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", shards.SUFFIXES)
+def test_of_a_shard_two_row_groups_of_documents_are_held_and_no_more(tmp_path: Path, suffix: str) -> None:
     alive: list[weakref.ref[Document]] = []
     most = 0
 
@@ -258,7 +259,7 @@ def test_of_a_parquet_shard_two_row_groups_of_documents_are_held_and_no_more(tmp
             yield one
 
     for number, part in enumerate(shards.in_shards(made())):
-        shards.write(tmp_path / f"{number}.parquet", part)
+        shards.write(tmp_path / f"{number}{suffix}", part)
     assert len(alive) == 6 * shards.ROW_GROUP
     assert most <= 2 * shards.ROW_GROUP + 2
 
@@ -271,3 +272,34 @@ def test_a_parquet_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(CurationError, match="stop"):
         shards.write(tmp_path / "a.parquet", made())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"])
+def test_a_document_knows_its_row_and_where_bytes_have_places_its_byte(tmp_path: Path, suffix: str) -> None:
+    made = [Document(id=str(number), text=f"teks ก {number}") for number in range(5)]
+    shards.write(tmp_path / f"a{suffix}", made)
+    shards.write(tmp_path / "b.jsonl", made)
+    found, _ = read(tmp_path / f"a{suffix}")
+    assert [one.place.row for one in found] == [1, 2, 3, 4, 5]
+    data = (tmp_path / "b.jsonl").read_bytes()
+    starts = [0, *(at + 1 for at, byte in enumerate(data[:-1]) if byte == 10)]
+    assert [one.place.offset for one in found] == ([-1] * 5 if suffix == ".parquet" else starts)
+    assert found == made  # where it stands is no part of what it is
+    assert "place" not in found[0].row()
+
+
+def test_a_lone_surrogate_beside_the_text_is_escaped_and_costs_no_document(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "satu", "id": "\\ud800", "url": "http://a.example/\\udfff", "source": "\\ud801x"}\n')
+    (made,), amiss = read(tmp_path / "a.jsonl")
+    assert not amiss
+    assert (made.id, made.url, made.source) == ("\\ud800", "http://a.example/\\udfff", "\\ud801x")
+    shards.write(tmp_path / "a.parquet", [made])
+    assert read(tmp_path / "a.parquet")[0] == [made]
+
+
+@pytest.mark.parametrize("suffix", shards.SUFFIXES)
+def test_the_same_documents_are_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "b"):
+        made = (Document(id=str(number), text=f"teks {number}") for number in range(2 * shards.ROW_GROUP + 1))
+        assert shards.write(tmp_path / f"{name}{suffix}", made) == 2 * shards.ROW_GROUP + 1
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()

@@ -114,7 +114,8 @@ def test_a_line_without_a_film_is_quarantined(tmp_path: Path) -> None:
     path = rows(tmp_path / "a.jsonl", [{"text": "one", "film": "x"}, {"text": "two"}, {"text": "three", "film": "x"}, {"film": "x"}])
     (made,), amiss = read(path, Sources(origins=(Origin(kind="subtitles"),)))
     assert made.text == "one\nthree"
-    assert sorted(one.reason for one in amiss) == ["it has no `text`", "row a.jsonl#2 names no film: it has no `film`"]
+    assert sorted((one.row, one.reason) for one in amiss) == [(2, "row a.jsonl#2 names no film: it has no `film`"), (4, "it has no `text`")]
+    assert [one.offset for one in amiss if one.row == 2] == [len(path.read_text().splitlines()[0]) + 1]
 
 
 # -------------------------------------------------------------------------------------------------------------------------- pairs
@@ -143,7 +144,8 @@ def test_pairs_without_a_group_are_one_text_and_one_without_a_translation_is_qua
     path = rows(tmp_path / "a.jsonl", [{"text": "satu", "en": "one"}, {"text": "dua", "en": None}, {"text": "tiga", "en": "three"}])
     (made,), amiss = read(path, Sources(origins=(Origin(kind="pairs", group="", translation="en"),), ratio=1.0))
     assert made.text == "one\nthree"
-    assert [one.reason for one in amiss] == ["row a.jsonl#2 has no translation: `en` is None"]
+    assert [(one.row, one.reason) for one in amiss] == [(2, "row a.jsonl#2 has no translation: `en` is None")]
+    assert made.place.row == 1  # where its first pair stands
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=40), st.floats(0, 1), st.text(max_size=5))

@@ -16,7 +16,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from training.curation.documents import CurationError, Document, Quarantined
-from training.curation.sources import Origin, Sources, charset, documents_of
+from training.curation.sources import EMPTY, Origin, Sources, charset, documents_of
 from training.curation.sources.records import records
 from training.recipe import decode, encode
 
@@ -295,7 +295,9 @@ def test_a_file_that_is_no_crawl_is_quarantined_whole(tmp_path: Path) -> None:
         found = Found(tmp_path / name, data)
         assert found.documents == []
         assert [one.offset for one in found.amiss] == [0]
-    assert Found(tmp_path / "empty.warc.gz", b"").amiss == []
+    for data in (b"", gzip.compress(b""), gzip.compress(b"") * 2, bytes(512)):
+        (told,) = Found(tmp_path / "empty.warc.gz", data).amiss
+        assert (told.row, told.offset, told.reason, told.kept) == (0, 0, EMPTY, False)
 
 
 def test_a_response_without_http_is_quarantined_and_dns_is_skipped(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.training.curation.relational_kit import decisions, shards
 from training.curation import narrow, url
-from training.curation.addresses import canonical
+from training.curation.addresses import canonical, is_address
 from training.curation.documents import CurationError, Document
 from training.curation.engine import Engine
 from training.curation.layer import Decision
@@ -102,6 +102,16 @@ def test_the_canonical_form_is_its_own(host: str, tail: str) -> None:
 
 
 names = st.sampled_from(["p", "q", "id", "a b", "ü"])
+
+
+@given(
+    start=st.sampled_from(["http://", "https://", "HTTP://", "//", "ftp://", "www.", "", " http://", "http:/"]),
+    host=st.text(alphabet="aZ0-_.:@%[]ü\u212a\ud800 ", max_size=8),
+    tail=st.text(alphabet="/?#a:[%\n\ud800ü", max_size=4),
+)
+@settings(max_examples=500, deadline=None)
+def test_an_address_is_what_has_a_canonical_form(start: str, host: str, tail: str) -> None:
+    assert is_address(start + host + tail) == (canonical(start + host + tail) != "")
 
 
 @given(items=st.dictionaries(names, st.text(alphabet="x1ü&=", max_size=3), max_size=5), data=st.data())

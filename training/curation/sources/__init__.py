@@ -7,7 +7,8 @@
     .srt .vtt                     subtitles.py  one film a file, in windows of lines
     .jsonl[.gz|.zst] .parquet                   documents as they are; with an Origin's `kind` subtitles or pairs (bilingual.py)
 
-What cannot be read is quarantined, what is not wanted (an image, a redirect) is counted in `skipped` by reason. Source, licence and language
+What cannot be read is quarantined, what is not wanted (an image, a redirect) is counted in `skipped` by reason, and so a file leaves a trace
+whatever is in it: one without any would be empty, and is quarantined as that. A URL that is none is remarked on, its document kept. Source, licence and language
 that a document does not state come from the first Origin whose pattern its file matches. Ids are unique within a file by construction, and
 between files of the same name where the format gives something to tell them by (a WARC record's own id, the digest of a PDF or SRT).
 """
@@ -20,12 +21,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.curation import documents
-from training.curation.documents import CurationError, Document, Quarantine
+from training.curation.addresses import is_address
+from training.curation.documents import CurationError, Document, Quarantine, Quarantined
 from training.curation.sources.hub import of_hub
 from training.curation.sources.settings import Origin, Sources
 
-__all__ = ["SUFFIXES", "Origin", "Sources", "documents_of", "of_hub"]
+__all__ = ["EMPTY", "NO_URL", "SUFFIXES", "Origin", "Sources", "documents_of", "of_hub"]
 
+EMPTY = "an empty file: no document in it"
+NO_URL = "its `url` is no address of the web (the document is kept)"
+SHOWN = 120  # characters of such a URL
 WEB = (".warc", ".warc.gz", ".wet", ".wet.gz")
 SUBTITLES = (".srt", ".vtt")
 SUFFIXES = (*WEB, ".pdf", *SUBTITLES, *documents.SUFFIXES)
@@ -35,13 +40,26 @@ def documents_of(path: Path, settings: Sources, quarantine: Quarantine, skipped:
     """The documents of a file, in order; `skipped` counts what is left out on purpose. Raises CurationError where the file is none of these."""
     skipped = Counter() if skipped is None else skipped
     origin = settings.origin(path)
-    for made in _read(path, settings, origin, quarantine, skipped):
+    traces = skipped.total()
+
+    def noted(amiss: Quarantined) -> None:
+        nonlocal traces
+        traces = -1
+        quarantine(amiss)
+
+    for made in _read(path, settings, origin, noted, skipped):
+        traces = -1
+        if made.url and not is_address(made.url):
+            told = repr(made.url[:SHOWN]) + (f"... ({len(made.url):,} characters)" if len(made.url) > SHOWN else "")
+            quarantine(Quarantined(file=str(path), row=made.place.row, offset=made.place.offset, reason=NO_URL, detail=told, kept=True))
         yield dataclasses.replace(
             made,
             source=made.source or origin.source,
             licence=made.licence or origin.licence,
             language=made.language or origin.language,
         )
+    if traces == skipped.total():
+        quarantine(Quarantined(file=str(path), row=0, offset=0, reason=EMPTY))
 
 
 def _read(path: Path, settings: Sources, origin: Origin, quarantine: Quarantine, skipped: Counter[str]) -> Iterator[Document]:

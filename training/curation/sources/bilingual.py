@@ -25,7 +25,7 @@ def of_rows(rows: Iterable[Document], path: Path, settings: Sources, origin: Ori
                 yield row
             else:
                 reason = f"row {row.id} has no translation: `{origin.translation}` is {second!r:.40}"
-                quarantine(Quarantined(file=str(path), row=-1, offset=-1, reason=reason))
+                quarantine(Quarantined(file=str(path), row=row.place.row, offset=row.place.offset, reason=reason))
 
     texts = films(rows, path, origin.group, quarantine) if origin.group else iter([(1, "", iter(rows))])
     for number, name, found in texts:
@@ -39,6 +39,7 @@ def of_rows(rows: Iterable[Document], path: Path, settings: Sources, origin: Ori
                 source=window[0].source,
                 licence=window[0].licence,
                 extra={"languages": origin.languages} | ({origin.group: name} if origin.group else {}),
+                place=window[0].place,
             )
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.curation.documents import CurationError
+from training.recipe import later
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origin:
     """Of files whose name (or path, where the pattern has a slash) matches `pattern`: what documents do not state themselves.
+
+    A data set of the mirror matches by the name it is given as (`hub:xquad/*`); its text is the column `field`, and `language` and
+    `licence` are stated here, as its rows do not say them.
 
     `kind` says what the rows of a JSONL or Parquet file are: documents; `subtitles`, a line of a film each, the film named in `group`; or
     `pairs`, a sentence in `text` and its translation in the column `translation`, the document or film they are from in `group` ("": one).
@@ -26,6 +30,7 @@ class Origin:
     group: str = "film"
     translation: str = "translation"
     languages: str = ""
+    field: str = later("text")
 
     def matches(self, path: Path) -> bool:
         """Whether a file is from here."""

@@ -80,6 +80,7 @@ def of_rows(rows: Iterable[Document], path: Path, settings: Sources, origin: Ori
                 source=window[0].source,
                 licence=window[0].licence,
                 extra={origin.group: film},
+                place=window[0].place,
             )
 
 
@@ -89,7 +90,8 @@ def films(rows: Iterable[Document], path: Path, group: str, quarantine: Quaranti
     def named() -> Iterator[Document]:
         for row in rows:
             if row.extra.get(group) in (None, ""):
-                quarantine(Quarantined(file=str(path), row=-1, offset=-1, reason=f"row {row.id} names no film: it has no `{group}`"))
+                reason = f"row {row.id} names no film: it has no `{group}`"
+                quarantine(Quarantined(file=str(path), row=row.place.row, offset=row.place.offset, reason=reason))
             else:
                 yield row
 

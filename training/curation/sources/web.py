@@ -39,7 +39,7 @@ def read(path: Path, settings: Sources, quarantine: Quarantine, skipped: Counter
                 "url": record.headers.get("warc-target-uri", "").strip("<>"),
                 "date": record.headers.get("warc-date", ""),
             }
-            yield documents.document(row, path, record.number)
+            yield documents.document(row, path, record.number, record.offset)
         except ValueError as error:
             quarantine(Quarantined(file=str(path), row=record.number, offset=record.offset, reason=str(error)))
 
