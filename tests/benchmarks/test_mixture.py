@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -49,13 +50,14 @@ def test_the_slices_are_what_the_stream_gives(checkpoint: Path) -> None:
     """Beside a count of our own, row by row, in another reading of the same stream."""
     built = json.loads((checkpoint / "build.json").read_text(encoding="utf-8"))
     drawn, whole = built["drawn_by_slice"], built["tokens_by_slice"]
-    assert len(whole) == loop.SLICES and all(len(parts) == loop.SLICES for parts in drawn.values())
+    assert len(whole) == loop.SLICES
+    assert {len(parts) for parts in drawn.values()} == {loop.SLICES}
     assert {language: sum(parts) for language, parts in drawn.items()} == {
         language: facts["tokens"] for language, facts in built["languages"].items()
     }
     assert sum(whole) == built["tokens"]
     ends = [math.ceil(slice_ * STEPS / loop.SLICES) for slice_ in range(loop.SLICES + 1)]
-    assert whole == [(end - begin) * 4 * 32 for begin, end in zip(ends, ends[1:], strict=False)]
+    assert whole == [(end - begin) * 4 * 32 for begin, end in itertools.pairwise(ends)]
 
 
 def test_a_run_that_was_killed_has_the_slices_of_one_that_was_not(checkpoint: Path, tmp_path: Path) -> None:
