@@ -214,7 +214,7 @@ class CurateCorpus:
     """
 
     builder: ClassVar[str] = "training.curation.stage:build"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 2
     crawl: Any
     chain: Any
     positives: Any = ()
