@@ -134,6 +134,18 @@ def test_what_float32_would_get_wrong() -> None:
     assert (float32_says != found.taken[1::2]).any()  # so the case is a case
 
 
+def test_the_nearest_of_two_that_float32_cannot_tell_apart() -> None:
+    source = np.random.default_rng(2)
+    samples: list[Any] = []
+    for trial in range(60):
+        one, two, three = np.linalg.qr(source.standard_normal((300, 3)))[0].T
+        for rank, (axis, near) in enumerate([(two, 0.7), (three, 0.7 + (-1) ** trial * 2e-9)]):
+            samples.append(((f"l{trial}", "x"), 3.0 - rank, 1.0, (near * one + math.sqrt(1 - near * near) * axis).tolist()))
+        samples.append(((f"l{trial}", "x"), 1.0, 1.0, one.tolist()))
+    found = check(candidates(samples), {cell: 3 for cell, *_ in samples}, 0.6, "cell", 256)
+    assert found.taken.tolist() == [True, True, False] * 60
+
+
 def test_the_limit_itself_is_no_likeness() -> None:
     made = candidates([(CELLS[0], 2.0, 1.0, [5, 0]), (CELLS[0], 1.0, 1.0, [3, 4])])
     assert select(made, quotas_of(made, 2)).taken.all()
