@@ -5,12 +5,15 @@ LAYER --input a.jsonl --output out/ [--set near.verify=false]  one layer alone (
 run RECIPE.toml --input hub:DATASET/CONFIG/SPLIT --hub DIR ... a data set of a local mirror of the Hub; its origin is in the recipe
 report corpus/                                                 what was dropped and why
 mixture --mixtures runs.csv --losses losses.csv --output ...   RegMix from any runs
+messages --input chat.jsonl --output out/                      conversations: the malformed and the duplicates are put aside
+select --input scored.parquet --quotas quotas.csv --output out/   the second stage of instruction tuning: the best that are not alike
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -19,14 +22,24 @@ from pathlib import Path
 from training.curation.documents import FORMS, CurationError
 from training.curation.layer import LAYERS
 
+# Commands with options of their own: each a module with a `main`, imported when it is asked for.
+COMMANDS = {
+    "mixture": "training.curation.regmix.command",
+    "messages": "training.curation.messages",
+    "select": "training.curation.selection_command",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 done, 2 a clear error, 130 interrupted (run again to go on)."""
     told = list(sys.argv[1:] if arguments is None else arguments)
-    if told[:1] == ["mixture"]:
-        from training.curation.regmix import command
-
-        return command.main(told[1:])
+    if told and told[0] in COMMANDS:
+        try:
+            found: int = importlib.import_module(COMMANDS[told[0]]).main(told[1:])
+        except KeyboardInterrupt:
+            print("interrupted; nothing was written: start it again", file=sys.stderr)
+            return 130
+        return found
     given = _parser().parse_args(told)
     try:
         return _report(given) if given.do == "report" else _run(given)
@@ -42,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.curation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|mixture|LAYER")
+    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|mixture|messages|select|LAYER")
     for name in ("run", "extract", *LAYERS):
         command = commands.add_parser(
             name, help="the layers of a recipe" if name == "run" else f"the layer {name} alone", epilog=_settings(name)
@@ -75,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         )
     report = commands.add_parser("report", help="print what was dropped and why; write report.html")
     report.add_argument("corpus", type=Path)
-    commands.add_parser("mixture", help="RegMix from any runs", add_help=False)
+    for name, told in (("mixture", "RegMix from any runs"), ("messages", "conversations"), ("select", "the best that are not alike")):
+        commands.add_parser(name, help=told, add_help=False)
     return parser
 
 

@@ -148,6 +148,27 @@ def writable(value: str) -> str:
 
 
 def _jsonl(path: Path, quarantine: Quarantine) -> Iterator[Document]:
+    for number, offset, line in lines(path, quarantine):
+        try:
+            made = document(row_of(line), path, number, offset)
+        except UnicodeDecodeError as error:
+            quarantine(Quarantined(file=str(path), row=number, offset=offset + error.start, reason="not UTF-8"))
+        except (ValueError, RecursionError) as error:
+            quarantine(Quarantined(file=str(path), row=number, offset=offset, reason=str(error)))
+        else:
+            yield made
+
+
+def row_of(line: bytes) -> dict[str, Any]:
+    """The object on a line. Raises ValueError (UnicodeDecodeError is one) and RecursionError."""
+    row = json.loads(line.decode("utf-8"))
+    if not isinstance(row, dict):
+        raise ValueError(f"a {type(row).__name__}, not an object")
+    return row
+
+
+def lines(path: Path, quarantine: Quarantine) -> Iterator[tuple[int, int, bytes]]:
+    """(row, byte where it starts, line) of a JSONL file but for blank lines; overlong lines and what a torn stream lost go to `quarantine`."""
     number = offset = 0
     try:
         with _opened(path) as file:
@@ -162,19 +183,8 @@ def _jsonl(path: Path, quarantine: Quarantine) -> Iterator[Document]:
                     continue
                 if number == 1:
                     line = line.removeprefix(b"\xef\xbb\xbf")
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line.decode("utf-8"))
-                    if not isinstance(row, dict):
-                        raise ValueError(f"a {type(row).__name__}, not an object")
-                    made = document(row, path, number, start)
-                except UnicodeDecodeError as error:
-                    quarantine(Quarantined(file=str(path), row=number, offset=start + error.start, reason="not UTF-8"))
-                except (ValueError, RecursionError) as error:
-                    quarantine(Quarantined(file=str(path), row=number, offset=start, reason=str(error)))
-                else:
-                    yield made
+                if line.strip():
+                    yield number, start, line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         quarantine(Quarantined(file=str(path), row=number + 1, offset=offset, reason=f"the compressed stream is torn: {error}"))
     except OSError as error:  # zstandard tells a torn stream so; so does the disk
@@ -201,6 +211,18 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _parquet(path: Path, quarantine: Quarantine) -> Iterator[Document]:
+    for first, batch in batches(path, "text", quarantine):
+        for number, found in enumerate(rows_of(batch), first):
+            try:
+                made = document(found(), path, number)
+            except ValueError as error:  # UnicodeDecodeError is one
+                quarantine(Quarantined(file=str(path), row=number, offset=-1, reason=str(error)))
+            else:
+                yield made
+
+
+def batches(path: Path, needed: str, quarantine: Quarantine) -> Iterator[tuple[int, Any]]:
+    """(first row, batch) of a Parquet file; damaged row groups go to `quarantine`. Raises CurationError: no Parquet, or no column `needed`."""
     import pyarrow
     import pyarrow.parquet
 
@@ -208,18 +230,18 @@ def _parquet(path: Path, quarantine: Quarantine) -> Iterator[Document]:
         file = pyarrow.parquet.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise CurationError(f"{path} is no Parquet file, or a torn one: {error}") from error
-    if "text" not in file.schema_arrow.names:
+    if needed not in file.schema_arrow.names:
         raise CurationError(
-            f"{path} has no column `text` (it has {', '.join(file.schema_arrow.names)}); rename the one that holds the text"
+            f"{path} has no column `{needed}` (it has {', '.join(file.schema_arrow.names)}); rename the one that holds the {needed}"
         )
     number = 0
     for index in range(file.num_row_groups):
         group = file.metadata.row_group(index)
         end = number + group.num_rows
-        batches = file.iter_batches(batch_size=ROW_GROUP, row_groups=[index])
+        found = file.iter_batches(batch_size=ROW_GROUP, row_groups=[index])
         while True:
             try:  # the reading alone: what goes wrong where rows are taken up is no damage of the file
-                batch = next(batches, None)
+                batch = next(found, None)
             except (OSError, pyarrow.ArrowException) as error:
                 reason = f"row group {index} is damaged, rows {number + 1} to {end} are lost: {str(error).partition(chr(10))[0]}"
                 quarantine(Quarantined(file=str(path), row=number + 1, offset=group.column(0).data_page_offset, reason=reason))
@@ -227,17 +249,11 @@ def _parquet(path: Path, quarantine: Quarantine) -> Iterator[Document]:
                 break
             if batch is None:
                 break
-            for found in _rows_of(batch):
-                number += 1
-                try:
-                    made = document(found(), path, number)
-                except ValueError as error:  # UnicodeDecodeError is one
-                    quarantine(Quarantined(file=str(path), row=number, offset=-1, reason=str(error)))
-                else:
-                    yield made
+            yield number + 1, batch
+            number += batch.num_rows
 
 
-def _rows_of(batch: Any) -> Iterator[Callable[[], dict[str, Any]]]:
+def rows_of(batch: Any) -> Iterator[Callable[[], dict[str, Any]]]:
     """What gives each row of a batch; where one holds bytes that are no text, that one raises and the others do not."""
     try:
         rows = batch.to_pylist()
