@@ -21,7 +21,7 @@ from training.curation.documents import Document, read, write
 from training.whole import whole
 
 EXAMPLES, PAGES = 20, 10  # a class and language has the 20th part of the corpus as examples; a crawl the 10th as pages
-EVALUATION = 2_000  # texts of a language, a tenth of them passages that stand in the corpus
+EVALUATION = 1_000  # texts of a language, as many as FLORES has; a fifth of them passages that stand in the corpus
 RECORDS = 1_000  # pages a WARC file
 
 
@@ -61,7 +61,7 @@ def _examples(directory: Path, count: int) -> None:
 
 
 def _evaluation(directory: Path) -> None:
-    """A tenth of the texts stand in a twentieth of the documents, the others in none."""
+    """Of the texts 200 a language stand in a twentieth of the documents, the others in none."""
     texts = [
         (f"{iso}/{number}", passage(iso, 0, 30, number, 40, 90) if number < PASSAGES else passage(iso, 0, 50, number, 40, 90))
         for iso in LANGUAGES

@@ -110,6 +110,20 @@ def test_runs_are_the_same_bit_for_bit_in_any_process(done: Done, corpora: Proxy
     assert found["drawn"] == row["drawn"]
 
 
+@pytest.mark.slow
+def test_a_device_is_named_and_is_there(done: Done, corpora: ProxyCorpora, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    one = MIXTURES.of(MIXTURES.runs[:1])
+    assert np.array_equal(run_proxies(one, corpora, SETTINGS, tmp_path, 1, device="auto").values_NT, done.losses.values_NT[:1])
+    assert json.loads((tmp_path / RUNS / "proxy-000.json").read_text())["device"] == "cpu"
+    with pytest.raises(CurationError, match="proxy-000 ended with an error"):
+        run_proxies(one, corpora, SETTINGS, tmp_path / "cuda", 1, device="cuda")
+    assert "this process sees no CUDA device" in (tmp_path / "cuda" / LOG).read_text()
+
+
 def test_bits_per_byte_are_those_of_a_plain_loop(corpora: ProxyCorpora) -> None:
     """Document by document in float64 softmaxes of whole logits: the sum over labels, over the bytes of their text."""
     import torch
