@@ -68,6 +68,7 @@ def test_killed_in_every_pass_of_every_layer_it_goes_on_and_ends_the_same(
 ) -> None:
     """Each attempt gets one mark further than the last. Of two workers one may have judged the next shard when the run dies: then no line tells of it."""
     met = json.loads(started(directory, tmp_path / "output", "killed", workers))
+    assert files(tmp_path / "output") == undisturbed
     steps = [f"{number:02d}-{name}" for number, name in enumerate(("ids", *LAYERS))]
     for step in steps:
         of_step = [mark.partition(" ")[2] for mark in met if mark.startswith(f"{step} ")]
@@ -79,7 +80,6 @@ def test_killed_in_every_pass_of_every_layer_it_goes_on_and_ends_the_same(
     if workers == 1:
         assert met[:4] == ["extract 1/3", "00-extract counts", "extract 2/3", "extract 3/3"]
         assert len(met) == 4 + 7 * len(steps) + 3
-    assert files(tmp_path / "output") == undisturbed
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'seatrials[curation-ray]'")
