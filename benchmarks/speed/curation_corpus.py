@@ -179,9 +179,9 @@ def plan(documents: int, seed: int) -> Plan:
     return Plan(seed=seed, kind=kind, of=of, language=language[of])
 
 
-def _written(told: Tongue, rng: np.random.Generator, count: int) -> tuple[list[str], list[str]]:
-    """So many words and what stands after each."""
-    words = told.words[told.draw(rng, count)].tolist()
+def written(told: Tongue, rng: np.random.Generator, count: int, evenly: bool = False) -> tuple[list[str], list[str]]:
+    """So many words and what stands after each; `evenly`: every word as often as any other."""
+    words = told.words[rng.integers(len(told.words), size=count) if evenly else told.draw(rng, count)].tolist()
     gap = " " if told.spaced else ""
     stop = STOPS[told.iso]
     marks = np.array([f"{stop.rstrip()}\n", stop, ", " if told.spaced else " ", gap], dtype=object)
@@ -189,7 +189,8 @@ def _written(told: Tongue, rng: np.random.Generator, count: int) -> tuple[list[s
     return words, marks[marked].tolist()
 
 
-def _joined(words: Sequence[str], marks: Sequence[str]) -> str:
+def joined(words: Sequence[str], marks: Sequence[str]) -> str:
+    """The text of them."""
     parts = [""] * (2 * len(words))
     parts[::2], parts[1::2] = words, marks
     return "".join(parts).strip()
@@ -200,14 +201,14 @@ def _body(made: Plan, number: int, salt: int = 0) -> tuple[list[str], list[str]]
     rng = np.random.default_rng([made.seed, FORM, 1, number, salt])
     told = tongue(LANGUAGES[made.language[number]])
     size = min(40_000.0, float(rng.lognormal(np.log(MEAN_BYTES) - SPREAD**2 / 2, SPREAD)))
-    return _written(told, rng, max(25, int(size / (told.mean_bytes + 1))))
+    return written(told, rng, max(25, int(size / (told.mean_bytes + 1))))
 
 
 @functools.lru_cache(maxsize=50_000)
-def _passage(iso: str, seed: int, kind: int, number: int, least: int, most: int) -> str:
+def passage(iso: str, seed: int, kind: int, number: int, least: int, most: int) -> str:
     """A line or passage that several pages carry."""
     rng = np.random.default_rng([seed, FORM, 2, kind, number, *iso.encode()])
-    return _joined(*_written(tongue(iso), rng, int(rng.integers(least, most)))).replace("\n", " ")
+    return joined(*written(tongue(iso), rng, int(rng.integers(least, most)))).replace("\n", " ")
 
 
 def _framed(made: Plan, number: int, body: str) -> str:
@@ -215,9 +216,9 @@ def _framed(made: Plan, number: int, body: str) -> str:
     rng = np.random.default_rng([made.seed, FORM, 3, number])
     iso = LANGUAGES[made.language[number]]
     site = int(rng.integers(made.sites))
-    head = [_passage(iso, made.seed, 10 + line, site, 4, 9) for line in range(2)]
-    common = [_passage(iso, made.seed, 20, line, 5, 12) for line in np.flatnonzero(rng.random(LANGUAGE_LINES) < 0.25).tolist()]
-    shared = [_passage(iso, made.seed, 30, int(rng.integers(PASSAGES)), 40, 90)] if rng.random() < 0.05 else []
+    head = [passage(iso, made.seed, 10 + line, site, 4, 9) for line in range(2)]
+    common = [passage(iso, made.seed, 20, line, 5, 12) for line in np.flatnonzero(rng.random(LANGUAGE_LINES) < 0.25).tolist()]
+    shared = [passage(iso, made.seed, 30, int(rng.integers(PASSAGES)), 40, 90)] if rng.random() < 0.05 else []
     return "\n".join([*head, body, *shared, *common])
 
 
@@ -251,7 +252,7 @@ def text_of(made: Plan, number: int) -> tuple[str, int]:
             words, marks = words + more[:keep], marks + between[:keep]
         else:
             words, marks = more, between
-    return _framed(made, of, _joined(words, marks)), edits
+    return _framed(made, of, joined(words, marks)), edits
 
 
 def document(made: Plan, number: int) -> tuple[Document, int]:

@@ -3,10 +3,11 @@
     python -m benchmarks.speed.curation_work layer --input SHARDS --output DIR --layers near [--set near.bands=16 ...]
     python -m benchmarks.speed.curation_work chain --input SHARDS --output DIR [--layers url,lines]
     python -m benchmarks.speed.curation_work floor --input SHARDS --output DIR --layers read
+    python -m benchmarks.speed.curation_work extract --input WARCS --output DIR
 
 `layer` is one step of the chain over shards as they are: first pass, verdicts, shards written. `floor` is what no layer can do without: `read` the text
 column, `hash` every text once, read all as `documents`, `pass` them on (read, keep all, write: a step of the chain that decides nothing).
-The last line printed is JSON.
+`extract` makes shards of the pages of WARC files, a task a file. The last line printed is JSON.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from training.curation import chain, settings
+from training.curation import extract as extraction
 from training.curation.documents import read
 from training.curation.engine import Engine, without_pandas
 from training.curation.ids import Ids
 from training.curation.layer import Decision, Judge, Layer
+from training.curation.sources import Sources
 
 FLOORS = ("read", "hash", "documents", "pass")
 
@@ -56,6 +59,15 @@ def floor(what: str, shards: Sequence[Path], output: Path, engine: Engine) -> di
     return {"documents": sum(count for count, _ in counts), "bytes": sum(size for _, size in counts)}
 
 
+def extract(files: Sequence[Path], output: Path, engine: Engine) -> dict[str, Any]:
+    """Files -> shards, as a chain begins; `documents` are the records that are pages."""
+    extraction.INPUT_BYTES = 1
+    extraction.extract(extraction.Inputs(files=tuple(files), hub={}), Sources(), output, None, engine, lambda _: None)
+    counts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((output / "counts").iterdir())]
+    kept = sum(one["documents"] for one in counts)
+    return {"documents": kept + sum(one["quarantined"] + sum(one["skipped"].values()) for one in counts), "kept": kept}
+
+
 def _read(shard: Path, what: str) -> tuple[int, int]:
     if what == "documents":
         sizes = [len(made.text) for made in read(shard, lambda _: None)]
@@ -78,7 +90,7 @@ def _read(shard: Path, what: str) -> tuple[int, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.curation_work")
-    parser.add_argument("do", choices=("layer", "chain", "floor"))
+    parser.add_argument("do", choices=("layer", "chain", "floor", "extract"))
     parser.add_argument("--input", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--layers", default=",".join(settings.DEFAULT_LAYERS))
@@ -89,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     engine, names = Engine(workers=given.workers), given.layers.split(",")
     given.output.mkdir(parents=True, exist_ok=True)
     shards = sorted(given.input.glob("*.parquet"))
-    if given.do == "floor":
+    if given.do == "extract":
+        told = extract(sorted(given.input.iterdir()), given.output, engine)
+    elif given.do == "floor":
         told = floor(names[0], shards, given.output, engine)
     elif given.do == "layer":
         layer = Ids() if names == ["ids"] else settings.of({"layers": names}, given.set, where="--set").layers[0]

@@ -1,4 +1,4 @@
-"""Curation: near-deduplication beside datatrove and text-dedup, every layer, the chain.
+"""Curation: near-deduplication beside datatrove and text-dedup, extraction, every layer, the chain.
 
 python -m benchmarks.speed.curation_corpus --documents 200000 --directory .seatrials/speed      # and 50000; else the first test does it
 SEATRIALS_SPEED_DOCUMENTS=200000 SEATRIALS_SPEED_DATATROVE=PYTHON SEATRIALS_SPEED_TEXT_DEDUP=PYTHON \
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import near_truth
+from benchmarks.speed import curation_inputs, near_truth
 from benchmarks.speed.curation_corpus import Corpus, generate
 from benchmarks.speed.side_by_side import ROOT, Measured, in_processes, side_by_side
 
@@ -30,7 +30,8 @@ WORKERS = int(os.environ.get("SEATRIALS_SPEED_WORKERS", os.cpu_count() or 1))
 CORE_HOUR = float(os.environ.get("SEATRIALS_SPEED_CORE_HOUR", "0.04"))  # dollars; what clouds ask for a core of a large machine, about
 DIRECTORY = Path(os.environ.get("SEATRIALS_SPEED_DIRECTORY", ".seatrials/speed"))
 PAIRS, DROPPED = 10_000, 1_000  # sampled for recall and precision
-LAYERS = ("ids", "url", "lines", "language", "rules", "near", "exact", "pii")  # those of the default chain
+CHAIN = ("ids", "url", "lines", "language", "rules", "near", "exact", "pii")  # the default one
+OTHERS = ("perplexity", "quality", "decontaminate")  # layers that want a text, examples, evaluation text (`curation_inputs.py`)
 
 # name -> (variable with the interpreter, driver, its arguments, settings of ours at equal parameters, who reads its clusters)
 PEERS = {
@@ -186,7 +187,12 @@ def row(name: str, small: Corpus, large: Corpus, few: Measured, many: Measured, 
 def at_both_sizes(do: str, layers: str, output: Path) -> tuple[Corpus, Corpus, Measured, Measured]:
     """A quarter and all, measured in one run."""
     small, large = corpus(DOCUMENTS // 4), corpus(DOCUMENTS)
-    works = {name: ours(do, made, output / name, layers) for name, made in (("few", small), ("many", large))}
+    if do == "extract":
+        small, large = curation_inputs.pages(small), curation_inputs.pages(large)
+    works = {
+        name: ours(do, made, output / name, layers, curation_inputs.settings(layers, made))
+        for name, made in (("few", small), ("many", large))
+    }
     found = side_by_side(works, ROUNDS, anew)
     return small, large, found["few"], found["many"]
 
@@ -199,7 +205,16 @@ def test_floor(what: str, output: Path) -> None:
     row(f"floor: {what}", small, large, few, many, "-")
 
 
-@pytest.mark.parametrize("layer", LAYERS)
+def test_extract(output: Path) -> None:
+    """A tenth of the corpus, from HTML pages in WARC files: unpacked, decoded, their main text taken."""
+    needed()
+    small, large, few, many = at_both_sizes("extract", "", output)
+    row("extract", small, large, few, many, f"{many.result['kept'] / many.result['documents']:.3f}")
+    assert many.result["documents"] == large.documents
+    assert many.result["kept"] > 0.99 * large.documents
+
+
+@pytest.mark.parametrize("layer", [*CHAIN, *OTHERS])
 def test_layer(layer: str, output: Path) -> None:
     """Each layer alone, on the whole corpus."""
     needed(layer)
@@ -210,7 +225,7 @@ def test_layer(layer: str, output: Path) -> None:
 
 def test_default_chain(output: Path) -> None:
     """The whole chain, and what a terabyte costs at its rate: as if the rate held, and as if the growth went on."""
-    needed(*LAYERS)
+    needed(*CHAIN)
     small, large, few, many = at_both_sizes("chain", "", output)
     row("the default chain", small, large, few, many, f"{many.result['kept'] / many.result['documents']:.3f}")
     say("steps", ", ".join(f"{name} {count}" for name, count in many.result["steps"].items()))

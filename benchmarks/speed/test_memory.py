@@ -41,7 +41,7 @@ def chain(made: Corpus, output: Path, limit_mb: int) -> Measured:
 
 def test_memory_of_the_chain(tmp_path: Path) -> None:
     """Rows: times the input, documents, MB of text, times the allowance, peak MB, of it held, CPU s, wall s; then the growth."""
-    speed.needed(*speed.LAYERS)
+    speed.needed(*speed.CHAIN)
     directory = speed.DIRECTORY.absolute()
     few = generate(directory, max(100, DOCUMENTS // 100), workers=speed.WORKERS)
     base = chain(few, tmp_path / "base", 0)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.speed import near_truth
+from benchmarks.speed import curation_inputs, curation_work, near_truth
 from benchmarks.speed.curation_corpus import KINDS, LANGUAGES, Corpus, generate, number_of, plan, text_of
 from benchmarks.speed.side_by_side import in_processes, side_by_side
+from training.curation import settings
 from training.curation.documents import Document, read
+from training.curation.engine import Engine
 from training.languages import script_of
 
 
@@ -64,6 +67,35 @@ def test_edited_copies_are_of_every_similarity(corpus: Corpus) -> None:
     assert 0.35 < edited.min() < 0.6
     assert edited.max() > 0.95
     assert np.all(np.histogram(edited, bins=[0.5, 0.7, 0.85, 1.0])[0] > 4)
+
+
+def test_layers_are_given_what_they_want_once(corpus: Corpus, pages: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples in every language, evaluation text of which a part stands in a twentieth of the pages."""
+    monkeypatch.setattr(curation_inputs, "EVALUATION", 220)
+    told = {name: curation_inputs.settings(name, corpus) for name in ("near", "quality", "decontaminate")}
+    assert told["near"] == []
+    layers = settings.of({"layers": ["quality", "decontaminate"]}, [*told["quality"], *told["decontaminate"]]).layers
+    for (path,) in (layers[0].positives, layers[0].negatives):
+        assert Counter(made.language for made in read(Path(path), print)) == dict.fromkeys(LANGUAGES, 50)
+    judge = layers[1].judge(corpus.directory)
+    dropped = [one.reason for one in judge(pages, 0, 0)].count("evaluation text")
+    assert 0.02 < dropped / len(pages) < 0.1
+    before = {path: path.stat().st_mtime_ns for path in corpus.directory.rglob("*")}
+    assert curation_inputs.settings("quality", corpus) == told["quality"]
+    assert {path: path.stat().st_mtime_ns for path in corpus.directory.rglob("*")} == before
+
+
+def test_pages_of_a_crawl_hold_the_corpus(corpus: Corpus, pages: list[Document], tmp_path: Path) -> None:
+    crawl = curation_inputs.pages(corpus)
+    assert (crawl.documents, crawl.bytes) == (40, sum(len(made.text.encode()) for made in pages[:40]))
+    files = sorted((crawl.directory / "shards").iterdir())
+    assert curation_work.extract(files, tmp_path, Engine(workers=1)) == {"documents": 40, "kept": 40}
+    (shard,) = sorted((tmp_path / "kept").iterdir())
+    for made, page in zip(read(shard, print), pages, strict=False):
+        assert made.url == page.url
+        kept = set(made.text.split("\n"))
+        said = [line for line in page.text.split("\n") if line.strip()]
+        assert sum(len(line) for line in said if line in kept) > 0.8 * len(page.text)
 
 
 def test_recall_and_precision_of_known_answers(corpus: Corpus) -> None:

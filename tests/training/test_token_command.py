@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.training import small
 from training.curation.documents import CurationError, Document
 from training.curation.documents import write as write_shard
+from training.pretraining import counts
 from training.pretraining.corpus import end_of_document, tokenise
 from training.pretraining.counts import Statistics, statistics, table
 from training.pretraining.mapped import Header, Tokens, TokensError
@@ -210,14 +211,14 @@ def corpus(name: str, language: str, tokens: int) -> Header:
 
 
 def test_corpora_of_one_language_are_one_row() -> None:
-    found = statistics([corpus("a", "ind", 10), corpus("b", "tha", 50), corpus("c", "ind", 30)], {"a": 20, "c": 20})
+    found = statistics([corpus("a", "ind", 10), corpus("b", "tha", 50), corpus("c", "ind", 30)], {"ind": 40})
     assert found == [
         Statistics(language="tha", documents=2, bytes=150, tokens=50, drawn=0),
         Statistics(language="ind", documents=4, bytes=120, tokens=40, drawn=40),
         Statistics(language="total", documents=6, bytes=270, tokens=90, drawn=40),
     ]
-    with pytest.raises(TokensError, match="drawn of d, which is no corpus; there are a"):
-        statistics([corpus("a", "ind", 10)], {"d": 1})
+    with pytest.raises(TokensError, match="drawn of tha, of which there is no corpus; there are ind"):
+        statistics([corpus("a", "ind", 10)], {"tha": 1})
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_corpora_of_one_language_are_one_row() -> None:
     [
         (None, ["language  documents  bytes  tokens  bytes/token", "ind               2  3,600   1,200         3.00"]),
         (
-            {"a": 600},
+            {"ind": 600},
             [
                 "language  documents  bytes  tokens  bytes/token  drawn  epochs",
                 "ind               2  3,600   1,200         3.00    600    0.50",
@@ -241,3 +242,46 @@ def test_nothing_has_no_bytes_a_token() -> None:
     (total,) = statistics([], {})
     assert (total.bytes_per_token, total.epochs) == (0, None)
     assert table([total]).splitlines()[1].split()[-1] == "-"
+
+
+def test_the_command_says_what_a_mixture_draws_of_the_corpora_and_how_often(
+    shards: list[Path], tokenizer: PreTrainedTokenizerFast, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two machines' corpora, by brute force over their documents."""
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    build(shards[:1], tokenizer, outputs[0])
+    build(shards[1:], tokenizer, outputs[1])
+    made = [document for shard in range(3) for document in documents(shard)]
+    held = {
+        language: sum(len(ids) + 1 for ids in tokenise(tokenizer, [one.text for one in made if one.language == own]))
+        for language, own in (("eng", "eng"), ("ind", "ind"), ("und", "../x"))
+    }
+    mixture = tmp_path / "mixture.csv"
+    mixture.write_text("language,weight,epochs\neng,0.25,\nind,0.75,\nund,0,\n")
+    assert counts.main([*map(str, outputs), "--mixture", str(mixture), "--budget", "4e3"]) == 0
+    found = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    for language, drawn in (("eng", 1000), ("ind", 3000), ("und", 0), ("total", 4000)):
+        there = held.get(language, sum(held.values()))
+        assert found[language][3:] == [f"{there:,}", found[language][4], f"{drawn:,}", f"{drawn / there:.2f}"]
+    assert counts.main([str(outputs[0] / "ind")]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["language", "ind", "total"]
+
+
+def test_the_command_of_counts_names_what_is_amiss(
+    shards: list[Path], tokenizer: PreTrainedTokenizerFast, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(shards[:1], tokenizer, tmp_path / "out")
+    mixture = tmp_path / "mixture.csv"
+    mixture.write_text("language,weight\ntha,1\n")
+    (tmp_path / "cut" / UNFINISHED).mkdir(parents=True)
+    for told, said in (
+        ([str(tmp_path / "none")], "holds no tokenised corpus; python -m training.pretraining.tokens makes one"),
+        ([str(tmp_path / "cut")], "is not finished: give the command that writes it once more"),
+        ([str(tmp_path / "out"), "--mixture", str(mixture), "--budget", "10"], "drawn of tha, of which there is no corpus; there are eng"),
+    ):
+        assert counts.main(told) == 1
+        assert said in capsys.readouterr().err
+    for option in (["--budget", "10"], ["--mixture", str(mixture)], ["--mixture", str(mixture), "--budget", "0"]):
+        with pytest.raises(SystemExit):
+            counts.main([str(tmp_path / "out"), *option])
+        assert "--mixture and --budget go together" in capsys.readouterr().err

@@ -35,7 +35,8 @@ def test_a_mapped_corpus_gives_the_reader_the_rows_of_one_in_memory(found: list,
         mapped, held = [], []
         for number, (texts, budget) in enumerate(found):
             facts = {**FACTS, "name": f"p{number}"}
-            mapped.append(write(Path(directory) / f"p{number}", texts, dtype=dtype, end=END, **facts).portion(budget))
+            opened = write(Path(directory) / f"p{number}", texts, dtype=dtype, end=END, **facts)
+            mapped.append(join([opened], f"p{number}", "ind", budget))
             held.append(Corpus.of(f"p{number}", "ind", texts, END, budget))
         ours, theirs = Stream(mapped, sequence, 3), Stream(held, sequence, 3)
         for one, other in zip(ours.rows(12), theirs.rows(12), strict=True):

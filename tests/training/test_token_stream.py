@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.pretraining import stream
-from training.pretraining.mapped import Tokens, write
+from training.pretraining.mapped import Tokens, join, write
 from training.pretraining.packing import Corpus, Joined, PackingError, Row
 from training.pretraining.stream import Exhausted, Permutation, Stream
 
@@ -199,7 +199,9 @@ def test_a_fraction_of_an_epoch() -> None:
 
 def _rows(directory: str, worker: int) -> tuple[list[list[int]], dict[str, list[int]]]:
     """What one process of three reads of the corpora under a directory."""
-    portions = [Tokens.open(path).portion(100 + number) for number, path in enumerate(sorted(Path(directory).iterdir()))]
+    portions = [
+        join([Tokens.open(path)], path.name, path.name, 100 + number) for number, path in enumerate(sorted(Path(directory).iterdir()))
+    ]
     made = Stream(portions, 16, 5, most_epochs=3, worker=worker, workers=3)
     return [row.ids_T.tolist() for row in made.rows(10)], made.state()
 
@@ -210,7 +212,7 @@ def test_processes_read_one_stream_from_the_same_files(tmp_path: Path) -> None:
         write(tmp_path / name, list(texts), dtype="uint16", end=END, name=name, language=name, tokenizer="t", bytes=1)
     with concurrent.futures.ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(_rows, [str(tmp_path)] * 3, range(3)))
-    portions = [Tokens.open(path).portion(100 + number) for number, path in enumerate(sorted(tmp_path.iterdir()))]
+    portions = [join([Tokens.open(path)], path.name, path.name, 100 + number) for number, path in enumerate(sorted(tmp_path.iterdir()))]
     alone = Stream(portions, 16, 5, most_epochs=3)
     whole = [row.ids_T.tolist() for row in alone.rows(30)]
     assert [rows for rows, _ in found] == [whole[worker::3] for worker in range(3)]

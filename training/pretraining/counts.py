@@ -1,11 +1,20 @@
-"""Token statistics a language, as the paper's Tables 3 to 5 give them: what there is, and how often a mixture reads it."""
+"""Token statistics a language, as the paper's Tables 3 to 5 give them: what there is, and how often a mixture reads it.
+
+    python -m training.pretraining.counts DIR... [--mixture mixture.csv --budget 450e9]
+
+DIR is what `training.pretraining.tokens` wrote, or one corpus of it; corpora of one language are one row. With a mixture (`training.curation
+mixture` writes one) and the tokens that a run reads in all, the table says how many are drawn of each language and how often that reads its text.
+"""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from training.pretraining.mapped import Header, TokensError
+from training.pretraining.mapped import HEADER, Header, Tokens, TokensError
 
 TOTAL = "total"
 
@@ -32,23 +41,25 @@ class Statistics:
 
 
 def statistics(corpora: Sequence[Header], drawn: Mapping[str, int] | None = None) -> list[Statistics]:
-    """A row a language, most tokens first, and their total. `drawn`: tokens by name of corpus. Raises TokensError for a name of none."""
-    if drawn is not None and (unknown := sorted(drawn.keys() - {corpus.name for corpus in corpora})):
-        raise TokensError(f"tokens are drawn of {unknown[0]}, which is no corpus; there are {', '.join(corpus.name for corpus in corpora)}")
+    """A row a language, most tokens first, and their total. `drawn`: tokens by language. Raises TokensError where there is no corpus of one."""
+    languages = list(dict.fromkeys(corpus.language for corpus in corpora))
+    if drawn is not None and (unknown := [language for language in drawn if language not in languages]):
+        raise TokensError(f"tokens are drawn of {unknown[0]}, of which there is no corpus; there are {', '.join(languages)}")
     rows = []
-    for language in dict.fromkeys(corpus.language for corpus in corpora):
-        rows.append(_row(language, [corpus for corpus in corpora if corpus.language == language], drawn))
+    for language in languages:
+        own = None if drawn is None else drawn.get(language, 0)
+        rows.append(_row(language, [corpus for corpus in corpora if corpus.language == language], own))
     rows.sort(key=lambda row: (-row.tokens, row.language))
-    return [*rows, _row(TOTAL, corpora, drawn)]
+    return [*rows, _row(TOTAL, corpora, None if drawn is None else sum(drawn.values()))]
 
 
-def _row(language: str, corpora: Sequence[Header], drawn: Mapping[str, int] | None) -> Statistics:
+def _row(language: str, corpora: Sequence[Header], drawn: int | None) -> Statistics:
     return Statistics(
         language=language,
         documents=sum(corpus.documents for corpus in corpora),
         bytes=sum(corpus.bytes for corpus in corpora),
         tokens=sum(corpus.tokens for corpus in corpora),
-        drawn=None if drawn is None else sum(drawn.get(corpus.name, 0) for corpus in corpora),
+        drawn=drawn,
     )
 
 
@@ -66,3 +77,45 @@ def table(rows: Sequence[Statistics]) -> str:
         "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]).rstrip()
         for line in lines
     )
+
+
+def headers(directories: Sequence[Path]) -> list[Header]:
+    """The headers of the corpora in directories, each itself a corpus or what the command wrote. Raises TokensError."""
+    from training.pretraining.tokens import UNFINISHED
+
+    found = []
+    for directory in directories:
+        if (directory / UNFINISHED).is_dir():
+            raise TokensError(f"{directory} is not finished: give the command that writes it once more, it goes on")
+        own = [directory] if (directory / HEADER).is_file() else sorted(path.parent for path in directory.glob(f"*/{HEADER}"))
+        if not own:
+            raise TokensError(f"{directory} holds no tokenised corpus; python -m training.pretraining.tokens makes one")
+        found += [Tokens.open(one).header for one in own]
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.pretraining.counts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("corpora", nargs="+", type=Path, metavar="DIR", help="what training.pretraining.tokens wrote, or one corpus of it")
+    parser.add_argument("--mixture", type=Path, metavar="CSV", help="language,weight: the shares that a run draws by")
+    parser.add_argument("--budget", type=float, metavar="TOKENS", help="tokens that the run reads in all; goes with --mixture")
+    given = parser.parse_args(arguments)
+    if (given.mixture is None) != (given.budget is None) or (given.budget is not None and not 1 <= given.budget < 1e18):
+        parser.error("--mixture and --budget go together, and a budget is 1 token or more")
+    from training.curation.documents import CurationError
+    from training.curation.regmix import files
+
+    try:
+        drawn = files.in_tokens(files.read_mixture(given.mixture), round(given.budget)) if given.mixture else None
+        print(table(statistics(headers(given.corpora), drawn)))
+    except (CurationError, TokensError) as error:
+        print(f"counts: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,7 +5,7 @@
     NAME/starts.bin     int64: where each document starts, then the number of tokens
     NAME/header.json    language, tokenizer, counts, documents a source and a licence, SHA-256 of both files
 
-A directory is written aside and renamed, its header last: it is a whole corpus or none. `Tokens.portion` hands it to a reader.
+A directory is written aside and renamed, its header last: it is a whole corpus or none. `join` hands it to a reader.
 """
 
 from __future__ import annotations
@@ -81,12 +81,6 @@ class Tokens:
         ids = _mapped(directory / IDS, header.dtype, header.tokens)
         starts = _mapped(directory / STARTS, "int64", header.documents + 1)
         return cls(header=header, directory=directory, ids_N=cast(Ids, ids), starts_D1=cast(Offsets, starts))
-
-    def portion(self, budget: int, name: str = "") -> Corpus:
-        """The corpus as a reader takes it, with `budget` tokens to be drawn of it: its weight among others."""
-        return Corpus(
-            name=name or self.header.name, language=self.header.language, ids_N=self.ids_N, starts_D1=self.starts_D1, budget=budget
-        )
 
     def verify(self) -> None:
         """Raise TokensError unless both files are, byte for byte, what was written."""

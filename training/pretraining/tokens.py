@@ -5,7 +5,7 @@
 SHARD is a file, a directory or a pattern of JSONL or Parquet shards; each language's documents go, in order, to DIR/LANGUAGE (mapped.py);
 those whose language is not known, or is no code, to DIR/und. Shards are streamed: memory holds some hundred documents. After each the files are on
 the disk and DIR/.unfinished/journal.json says so; a run that was killed goes on after the last whole shard and ends with the same files. The
-journal becomes DIR/tokens.json. For several machines: each its own shards and DIR, and a reader of all of them.
+journal becomes DIR/tokens.json. counts.py says what a mixture draws of it. For several machines: each its own shards and DIR, and a reader of all of them.
 """
 
 from __future__ import annotations

@@ -1,14 +1,10 @@
-"""The chain: what comes out, that it goes on where it was killed, and that nothing is lost without a reason."""
+"""The chain: what comes out, that it goes on where it failed, and that nothing is lost without a reason. Kills and Ray: test_whole_chain.py."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +37,6 @@ class Short(Layer):
 
     def _one(self, made: Document) -> Decision:
         if self.stop and self.stop in made.text:
-            time.sleep(float(os.environ.get("SLOW", "0")))
             raise RuntimeError("stopped")
         if len(made.text) < self.least:
             return Decision(reason="too short", detail=f"{len(made.text)} < {self.least}", counts={"short": 1})
@@ -172,69 +167,6 @@ def test_a_run_that_failed_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch
     assert failures == 4
     assert prepared.read_text().splitlines() == ["prepared"]
     assert files(tmp_path / "out") == files(tmp_path / "whole")
-
-
-CHILD = """
-import sys
-from pathlib import Path
-from tests.training.curation import test_chain
-from training.curation import chain, extract
-extract.INPUT_BYTES = 1
-chain.run(test_chain.RECIPE, [sys.argv[1]], Path(sys.argv[2]), test_chain.ONE)
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    """SIGKILL at points spread over the run; each start goes on from what is whole."""
-    told = inputs(tmp_path / "in", files=12, rows=400)
-    command = [sys.executable, "-c", CHILD, told]
-    started = time.monotonic()
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, cwd=Path(__file__).parents[3])
-    took = time.monotonic() - started
-    kills = 0
-    for number in range(60):
-        child = subprocess.Popen([*command, str(tmp_path / "out")], cwd=Path(__file__).parents[3])
-        try:
-            child.wait(took * (0.35 + 0.05 * number))
-            assert child.returncode == 0
-            break
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-            kills += 1
-    assert kills > 0
-    assert files(tmp_path / "out") == files(tmp_path / "whole")
-
-
-@pytest.mark.slow
-def test_a_ray_cluster_gives_the_same_documents(tmp_path: Path) -> None:
-    """The default relational layers on a local cluster, in a process of its own: Daft sets its runner once."""
-    pytest.importorskip("ray")
-    told = inputs(tmp_path / "in", files=4, rows=300)
-    for runner in ("native", "ray"):
-        subprocess.run([sys.executable, "-c", RELATIONAL, told, str(tmp_path / runner), runner], check=True, cwd=Path(__file__).parents[3])
-    found = files(tmp_path / "ray")
-    assert found == files(tmp_path / "native")
-    report_ = json.loads(found["report.json"])
-    assert all(layer["dropped"] > 0 for layer in report_["layers"] if layer["name"] in ("lines", "near"))
-
-
-RELATIONAL = """
-import sys
-from pathlib import Path
-from training.curation import chain, extract
-from training.curation.engine import Engine
-from training.curation.exact import Exact
-from training.curation.lines import Lines
-from training.curation.near import Near
-from training.curation.settings import Curation
-from training.curation.url import Url
-if __name__ == "__main__":
-    extract.INPUT_BYTES = 1
-    recipe = Curation(layers=(Url(), Near(), Lines(most=20), Exact()))
-    chain.run(recipe, [sys.argv[1]], Path(sys.argv[2]), Engine(runner=sys.argv[3], workers=1))
-"""
 
 
 def test_a_finished_corpus_is_left_as_it_is_and_another_recipe_replaces_it(tmp_path: Path) -> None:

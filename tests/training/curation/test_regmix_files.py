@@ -114,22 +114,18 @@ def test_tables_and_mixtures_read_back_as_they_were(tmp_path: Path) -> None:
     st.dictionaries(st.sampled_from("abcdefg"), st.integers(0, 1000), min_size=1).filter(lambda raw: sum(raw.values()) > 0),
     st.integers(1, 10**12),
 )
-def test_portions_have_exactly_the_tokens_of_the_stage(raw: dict[str, int], tokens: int) -> None:
+def test_a_mixture_in_tokens_is_whole_and_exact(raw: dict[str, int], tokens: int) -> None:
     mixture = {name: weight / sum(raw.values()) for name, weight in raw.items()}
-    sources = {name: (TextFiles(path=f"{name}.jsonl", language=name),) for name in raw}
-    made = files.portions(mixture, tokens, sources)
-    assert sum(portion.tokens for portion in made) == tokens
-    for portion in made:
-        assert portion.sources == sources[portion.language]
-        assert abs(portion.tokens - mixture[portion.language] * tokens) <= 1 + 1e-9 * tokens
-    assert [portion.language for portion in made] == [name for name in raw if any(portion.language == name for portion in made)]
+    made = files.in_tokens(mixture, tokens)
+    assert sum(made.values()) == tokens
+    assert list(made) == [name for name in raw if raw[name]]
+    for language, count in made.items():
+        assert abs(count - mixture[language] * tokens) <= 1 + 1e-9 * tokens
 
 
-def test_portions_need_sources_and_a_mixture() -> None:
-    with pytest.raises(CurationError, match="the mixture has 'b', for which there is no source"):
-        files.portions({"a": 0.5, "b": 0.5}, 10, {"a": (TextFiles(path="a", language="a"),)})
-    with pytest.raises(CurationError, match=r"these sum to 0\.9"):
-        files.portions({"a": 0.9}, 10, {"a": (TextFiles(path="a", language="a"),)})
+def test_tokens_are_of_a_mixture() -> None:
+    with pytest.raises(CurationError, match="no mixture: weights of 0 or more that sum to 1"):
+        files.in_tokens({"a": 0.9}, 10)
 
 
 # --------------------------------------------------------------------------------------------------------------- a recipe anew

@@ -1,4 +1,4 @@
-"""The CSV files of RegMix: mixtures, losses, priors, and the mixture that comes of them, which `stage1` takes as portions.
+"""The CSV files of RegMix: mixtures, losses, priors, and the mixture that comes of them, which `stage1` takes (`with_mixture`).
 
 Mixtures and losses have a row a run, with a column `run` or `index` that names it, and a column a domain or target; rows are joined by that
 name and columns by theirs, never by position. RegMix's released files read as they are.
@@ -18,7 +18,7 @@ import numpy as np
 
 from training.curation.documents import CurationError
 from training.curation.regmix.mixtures import Floats, Mixtures
-from training.recipe import ContinuePretraining, Portion, Source
+from training.recipe import ContinuePretraining
 from training.whole import whole
 
 RUN = ("run", "index")
@@ -196,20 +196,10 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 # --------------------------------------------------------------------------------------------------------------- stage 1
 
 
-def portions(mixture: Mapping[str, float], tokens: int, sources: Mapping[str, tuple[Source, ...]]) -> tuple[Portion, ...]:
-    """The mixture as portions of exactly `tokens` tokens in all, a language each, in the mixture's order; languages of weight 0 are left out.
-
-    Raises CurationError where weights do not sum to 1 or a language has no source.
-    """
+def in_tokens(mixture: Mapping[str, float], tokens: int) -> dict[str, int]:
+    """Language -> whole tokens that the mixture draws of it, exactly `tokens` in all; languages of weight 0 are left out. Raises CurationError."""
     drawn = _drawn(mixture)
-    if missing := [language for language in drawn if not sources.get(language)]:
-        raise CurationError(f"the mixture has {missing[0]!r}, for which there is no source; give it one, or leave it out of the runs")
-    given = _in_tokens([weight * tokens for weight in drawn.values()], tokens)
-    return tuple(
-        Portion(name=language, language=language, tokens=count, sources=tuple(sources[language]))
-        for language, count in zip(drawn, given, strict=True)
-        if count
-    )
+    return dict(zip(drawn, _rounded([weight * tokens for weight in drawn.values()], tokens), strict=True))
 
 
 def with_mixture(recipe: ContinuePretraining, mixture: Mapping[str, float]) -> ContinuePretraining:
@@ -231,7 +221,7 @@ def with_mixture(recipe: ContinuePretraining, mixture: Mapping[str, float]) -> C
             f"the recipe has portions in {stray[0]!r}, of which the mixture says nothing; give it a weight, 0 to leave it out"
         )
     exact = [drawn.get(one.language, 0.0) * recipe.tokens * (one.tokens / max(before[one.language], 1)) for one in recipe.portions]
-    given = zip(recipe.portions, _in_tokens(exact, recipe.tokens), strict=True)
+    given = zip(recipe.portions, _rounded(exact, recipe.tokens), strict=True)
     return dataclasses.replace(recipe, portions=tuple(dataclasses.replace(portion, tokens=count) for portion, count in given if count))
 
 
@@ -242,7 +232,7 @@ def _drawn(mixture: Mapping[str, float]) -> dict[str, float]:
     return {language: weight / sum(mixture.values()) for language, weight in mixture.items() if weight > 0}
 
 
-def _in_tokens(exact: Sequence[float], tokens: int) -> list[int]:
+def _rounded(exact: Sequence[float], tokens: int) -> list[int]:
     """Whole numbers near `exact` that sum to `tokens`: by largest remainders, of equal ones the first."""
     given = [math.floor(wanted) for wanted in exact]
     for place in sorted(range(len(exact)), key=lambda at: given[at] - exact[at])[: tokens - sum(given)]:

@@ -60,11 +60,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--directory", type=Path, required=True, help="where runs and results go; started again, it goes on")
     parser.add_argument("--runs", type=int, default=96, help="proxies to train (default 96: 64 fitted, 32 unseen)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="proxies at a time (default: one a core)")
+    parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where proxies train (default cpu: they are tiny)")
     options = parser.parse_args(list(argv))
     try:
         if options.runs < LEAST_RUNS:
             raise CurationError(f"--runs {options.runs}: a regression needs {LEAST_RUNS} runs, and some unseen ones to judge it")
-        run_proxies(sample(PRIOR, options.runs, SAMPLING), corpora(), ProxySettings(), options.directory, options.workers, _tell)
+        mixtures = sample(PRIOR, options.runs, SAMPLING)
+        run_proxies(mixtures, corpora(), ProxySettings(), options.directory, options.workers, _tell, options.device)
     except CurationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

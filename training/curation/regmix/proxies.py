@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -40,7 +40,11 @@ ROOT = Path(__file__).resolve().parents[3]  # where `training` is imported from
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProxySettings:
-    """The model and how long it trains. The defaults are nano's: about a second of one core. `version` moves when losses may."""
+    """The model and how long it trains. The defaults are nano's: about a second of one core. `version` moves when losses may.
+
+    RegMix's own "1M" is a Llama of hidden 256 (MLP 512), 2 layers and 8 heads, 1.31M parameters besides the embeddings of 50,432 tokens, on
+    1,001 steps of 512 rows of 2,048 tokens at rate 4e-4.
+    """
 
     version: ClassVar[int] = 1
     architecture: Architecture = dataclasses.field(
@@ -62,18 +66,6 @@ class ProxySettings:
     def tokens(self) -> int:
         """Training tokens of a run."""
         return self.steps * self.batch * self.sequence
-
-
-# RegMix's own "1M" proxy: 1.31M parameters besides the embeddings, 1.05B tokens (its released configuration and scripts).
-REGMIX_1M = ProxySettings(
-    architecture=Architecture(
-        family="llama", vocabulary=50_432, hidden=256, intermediate=512, layers=2, heads=8, kv_heads=8, tied=False, context=2048
-    ),
-    optimisation=Optimisation(learning_rate=4e-4, warmup_fraction=0.1, weight_decay=0.1, epsilon=1e-8),
-    steps=1001,
-    batch=512,
-    sequence=2048,
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,8 +154,9 @@ def run_proxies(
     directory: Path,
     workers: int,
     told: Callable[[str, int, int], None] | None = None,
+    device: Literal["cpu", "cuda", "auto"] = "cpu",
 ) -> Losses:
-    """Train the proxies that `directory` lacks, `workers` at a time on a core each; returns all their losses (also in losses.csv there).
+    """Train the proxies that `directory` lacks, `workers` at a time on a core (or the GPU) each; returns all their losses (also in losses.csv there).
 
     `told(run, done, of)` hears of each that ends. A row of other settings, other text or another mixture is not taken for this one's. Raises
     CurationError where a run fails: those done are kept, and the same call goes on.
@@ -181,11 +174,12 @@ def run_proxies(
         weights = {run: _weights(mixtures, place) for place, run in enumerate(mixtures.runs)}
         plan = {
             "settings": encode(settings),
+            "device": device,
             "languages": list(corpora.languages),
             "runs": [{"run": run, "identity": identities[run], "weights": weights[run]} for run in missing],
         }
         write_atomically(directory / PLAN, plan)
-        _work(directory, workers, len(missing), len(mixtures.runs), told)
+        _work(directory, workers, len(missing), len(mixtures.runs), device, told)
     rows = {run: read_row(directory, run, identities[run]) for run in mixtures.runs}
     if absent := [run for run, row in rows.items() if row is None]:
         raise CurationError(f"{len(absent)} proxies left no row, the first is {absent[0]}: see {directory / LOG}, then call again to go on")
@@ -235,12 +229,14 @@ def _save_text(directory: Path, corpora: ProxyCorpora) -> None:
     aside.replace(directory / TEXT)
 
 
-def _work(directory: Path, workers: int, missing: int, of: int, told: Callable[[str, int, int], None] | None) -> None:
+def _work(directory: Path, workers: int, missing: int, of: int, device: str, told: Callable[[str, int, int], None] | None) -> None:
     """Start the warm process and listen until it ends."""
     # One thread a run; and a process of its own, whatever torchrun started the caller.
     environment = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     path = os.pathsep.join(part for part in (str(ROOT), environment.get("PYTHONPATH", "")) if part)
-    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": path}
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     command = [sys.executable, "-m", "training.curation.regmix.worker", str(directory), str(workers)]
     with (directory / LOG).open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)

@@ -58,7 +58,7 @@ def bench(settings: ProxySettings, corpora: ProxyCorpora) -> Bench:
     return Bench(settings=settings, corpora=corpora, model=model, held_out=held_out)
 
 
-def one(made: Bench, weights: Mapping[str, float]) -> dict[str, Any]:
+def one(made: Bench, weights: Mapping[str, float], device: str = "cpu") -> dict[str, Any]:
     """Train the bench's model, in place, on one mixture and judge it: its losses in bits a byte, and what it drew."""
     from training.pretraining.loop import Plan, train
 
@@ -76,7 +76,7 @@ def one(made: Bench, weights: Mapping[str, float]) -> dict[str, Any]:
             resume=Path(scratch, "resume"),
             progress=lambda phase, **values: None,
             threads=1,
-            device="cpu",
+            device=device,
             stage=STAGE,
             save_every_seconds=math.inf,  # a run is shorter than a snapshot is worth
             attention="packed",
@@ -90,6 +90,7 @@ def one(made: Bench, weights: Mapping[str, float]) -> dict[str, Any]:
         "losses": losses,
         "drawn": {language: portion["tokens"] for language, portion in facts["portions"].items()},
         "tokens": facts["tokens"],
+        "device": device,
         "parameters": facts["parameters"],
         "first_loss": facts["first_loss"],
         "final_loss": facts["final_loss"],
@@ -110,7 +111,7 @@ def bits_per_byte(model: PreTrainedModel, rows: list[Row], token_bytes_V: Counts
         for start in range(0, len(rows), JUDGED_AT_ONCE):
             part = rows[start : start + JUDGED_AT_ONCE]
             ids_BT = np.stack([row.ids_T for row in part])
-            loss, _ = packed_loss(model, torch.from_numpy(ids_BT), [row.lengths for row in part])
+            loss, _ = packed_loss(model, torch.from_numpy(ids_BT).to(model.device), [row.lengths for row in part])
             nats += loss.item()
             size += int(token_bytes_V[ids_BT[:, 1:]].sum())
     return nats / math.log(2) / size
@@ -129,7 +130,7 @@ def main(arguments: list[str]) -> int:
     while running or (waiting and not failed and os.getppid() == caller):
         while waiting and not failed and len(running) < workers:
             ordered = waiting.pop()
-            running[_forked(made, ordered, directory)] = ordered["run"]
+            running[_forked(made, ordered, directory, plan["device"])] = ordered["run"]
         child, status = os.wait()
         run = running.pop(child)
         if status:
@@ -141,14 +142,14 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _forked(made: Bench, ordered: Mapping[str, Any], directory: Path) -> int:
+def _forked(made: Bench, ordered: Mapping[str, Any], directory: Path, device: str) -> int:
     """Fork a child that does one run and leaves its row; returns its process id."""
     child = os.fork()
     if child:
         return child
     status = 1
     try:
-        row = one(made, ordered["weights"])
+        row = one(made, ordered["weights"], prepare(device, 1))  # a GPU is first touched here: it does not survive a fork
         write_atomically(directory / RUNS / f"{ordered['run']}.json", {**ordered, "variant": variant(ordered["run"]), **row})
         status = 0
     except BaseException:
