@@ -82,7 +82,7 @@ def find_in_corpus(training: Iterable[str], evaluation: Sequence[tuple[str, str,
         path = Path(directory) / "windows.npz"
         if not write_ngrams(((str(number), text) for number, (_, _, text) in enumerate(evaluation)), path, window):
             return []
-        known = Ngrams(path)
+        known = Ngrams.read(path)
     documents = iter(training)
     while batch := [normalised(text) for text in itertools.islice(documents, AT_ONCE)]:
         for hits in known.look(batch):

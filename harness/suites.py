@@ -164,6 +164,7 @@ BUILT_IN = {
     "choice": "benchmarks.suites.choice:build",
     "identity": "benchmarks.suites.identity:build",
     "isolation": "benchmarks.suites.isolation:build",
+    "mixture": "benchmarks.suites.mixture:build",
     "language": "benchmarks.suites.language:build",
     "sailcompass": "benchmarks.suites.sailcompass:build",
     "table13": "benchmarks.suites.table13:build",

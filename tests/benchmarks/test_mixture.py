@@ -15,7 +15,9 @@ from harness.statistics import estimate
 from harness.suites import SuiteSpec, load
 from tests.harness.rows_kit import rows_of
 from tests.training import small
-from training.pretraining import continual, loop, scratch
+from training.models import load as models
+from training.pretraining import continual, corpus, loop, scratch
+from training.pretraining.stream import Stream
 
 STEPS = 50  # not a multiple of the slices
 
@@ -47,17 +49,25 @@ def judged(checkpoint: Path, tmp_path: Path, *languages: str) -> list[Any]:
 
 
 def test_the_slices_are_what_the_stream_gives(checkpoint: Path) -> None:
-    """Beside a count of our own, row by row, in another reading of the same stream."""
+    """Beside a count of our own, row by row, in another reading of the same text."""
+    root = checkpoint.parents[1]
     built = json.loads((checkpoint / "build.json").read_text(encoding="utf-8"))
-    drawn, whole = built["drawn_by_slice"], built["tokens_by_slice"]
-    assert len(whole) == loop.SLICES
-    assert {len(parts) for parts in drawn.values()} == {loop.SLICES}
-    assert {language: sum(parts) for language, parts in drawn.items()} == {
-        language: facts["tokens"] for language, facts in built["languages"].items()
-    }
-    assert sum(whole) == built["tokens"]
+    recipe = small.continual(steps=STEPS)
+    corpora, _ = corpus.of_job(
+        recipe.portions, models.load_tokenizer(root / "base" / "result"), small.job(root / "again", root, parents={"base": root / "base"})
+    )
+    reader = Stream(corpora, recipe.sequence, recipe.seed)
+    drawn: dict[str, list[int]] = {"eng": [], "ind": []}
+    before = dict.fromkeys(drawn, 0)
     ends = [math.ceil(slice_ * STEPS / loop.SLICES) for slice_ in range(loop.SLICES + 1)]
-    assert whole == [(end - begin) * 4 * 32 for begin, end in itertools.pairwise(ends)]
+    for begin, end in itertools.pairwise(ends):
+        reader.rows((end - begin) * recipe.batch)
+        now = {portion: facts["tokens"] for portion, facts in reader.facts().items()}
+        for language in drawn:
+            drawn[language].append(now[language] - before[language])
+        before = now
+    assert built["drawn_by_slice"] == drawn
+    assert built["tokens_by_slice"] == [(end - begin) * recipe.batch * recipe.sequence for begin, end in itertools.pairwise(ends)]
 
 
 def test_a_run_that_was_killed_has_the_slices_of_one_that_was_not(checkpoint: Path, tmp_path: Path) -> None:
@@ -119,6 +129,16 @@ def test_one_language_after_the_other_shows() -> None:
     assert even.score == turns.score == 0.5
     assert even.p_above(0.4) < 1e-6
     assert turns.p_above(0.4) > 0.1
+
+
+def test_slices_without_the_language_count_as_such() -> None:
+    """Of a language that twelve slices have and twelve lack, the run reads what it reads: `epochs` is not that of the twelve alone."""
+    suite = load(SuiteSpec(suite="mixture", languages=("eng",)), "mixture")
+    values = [
+        suite.row(sample, [{"value": 50.0 * (place % 2)}, {"value": 100.0}, {"value": 300.0}]).values
+        for place, sample in enumerate(suite.samples(None))  # type: ignore[arg-type]
+    ]
+    assert sum(one["read"] for one in values) / sum(one["text"] for one in values) == 12 * 50 / 300
 
 
 def test_a_language_that_was_left_out_is_surely_below() -> None:

@@ -92,7 +92,7 @@ def test_the_windows_are_those_of_everything_that_is_asked_of_a_checkpoint(nano:
     names = ("perplexity", "cause", "curation")
     (tmp_path / "order.json").write_text(json.dumps(order(nano, names)))
     assert evaluation_text.main([str(tmp_path / "order.json")]) == 0
-    known = Ngrams(tmp_path / evaluation_text.WINDOWS)
+    known = Ngrams.read(tmp_path / evaluation_text.WINDOWS)
     texts = evaluation_text.evaluation_texts(order(nano, names))
     assert {suite for suite, _, _ in texts} == {"perplexity", "cause"}  # curation asks nothing of a checkpoint
     for _, _, text in texts[:: len(texts) // 40]:
@@ -145,7 +145,7 @@ def test_a_corpus_is_unknown_until_what_is_asked_has_been_read(nano: Profile, tm
     assert (planned.action, planned.why.partition(";")[0]) == ("build", "what the suites ask is read first")
     windows = pipeline._apart().windows("curation", nano.stages["curation"].recipe)
     assert windows is not None
-    assert Ngrams(windows).names.size > 0
+    assert Ngrams.read(windows).names.size > 0
     assert pipeline.fingerprint("curation") is not None
     facts = windows.with_name(evaluation_text.FACTS)
     told = json.loads(facts.read_text())

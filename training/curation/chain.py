@@ -108,14 +108,20 @@ def run(
 
 
 def identity_of(layer: Layer) -> dict[str, Any]:
-    """A layer's settings and version; of a setting that names a file, the file's content counts and not where it lies."""
+    """A layer's settings and version; of a setting that names a file or a directory its content counts, and not where it lies."""
 
-    def told(value: Any) -> Any:
-        if isinstance(value, str) and value and Path(value).is_file():
-            return {"file": Path(value).name, "sha256": file_digest(Path(value))}
-        return [told(one) for one in value] if isinstance(value, list) else value
+    def told(value: Any, inside: bool) -> Any:
+        if isinstance(value, list):
+            return [told(one, inside) for one in value]
+        path = Path(value).expanduser() if isinstance(value, str) and value else None
+        if path is not None and path.is_file():
+            return {"file": path.name, "sha256": file_digest(path)}
+        if path is not None and inside and path.is_dir():
+            files = sorted(one for one in path.rglob("*") if one.is_file())
+            return {"directory": path.name, "sha256": {one.relative_to(path).as_posix(): file_digest(one) for one in files}}
+        return value
 
-    return {"version": layer.version, **{key: told(value) for key, value in encode(layer).items()}}
+    return {"version": layer.version, **{key: told(value, key in layer.files) for key, value in encode(layer).items()}}
 
 
 # ------------------------------------------------------------------------------------------------------------------- steps

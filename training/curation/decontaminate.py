@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.curation.documents import CurationError, Document
+from training.curation.engine import Engine
 from training.curation.layer import Decision, Judge, Layer
 from training.whole import whole
 from training.windows import SEPARATOR, WINDOW, normalised, shortest, window_hashes
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 22  # bytes hashed at once
 FORM = 1  # of the file
+SORTED = ("unique", "bounds", "text", "maybe")  # arrays of a length of windows
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -66,49 +68,81 @@ class _Hits:
     spans: Mapping[int, Sequence[tuple[int, int]]]  # text -> (first byte, byte after) of each window met
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _Windows:
-    """The windows of one length: sorted hashes, and for each the texts that have it."""
+    """The windows of one length: `unique` hashes, sorted; `text[bounds[i]:bounds[i + 1]]` has those of the texts that have the i-th, sorted.
 
-    def __init__(self, length: int, hashes: Hashes, text: Ints) -> None:
+    Most windows of a document are in no evaluation text: one look into the small table `maybe` says so, without a search.
+    """
+
+    length: int
+    unique: Any
+    bounds: Any
+    text: Any
+    maybe: Any
+
+    @classmethod
+    def of(cls, length: int, hashes: Hashes, text: Ints) -> _Windows:
+        """Sort the windows of texts (their numbers)."""
         order = np.lexsort((text, hashes))
         hashes, text = hashes[order], text[order]
-        self.length = length
-        self.unique, starts = np.unique(hashes, return_index=True)
-        self.bounds = np.append(starts, len(hashes))
-        self.text = text  # of each window, repeated ones repeated
-        # most windows of a document are in no evaluation text: one look into a small table says so, without a search
-        size = 1 << min(28, max(10, int(16 * len(self.unique)).bit_length()))
-        self.mask = np.uint64(size - 1)
-        self.maybe = np.zeros(size, dtype=bool)
-        self.maybe[self.unique & self.mask] = True
+        unique, starts = np.unique(hashes, return_index=True)
+        size = 1 << min(28, max(10, int(16 * len(unique)).bit_length()))
+        maybe = np.zeros(size, dtype=bool)
+        maybe[unique & np.uint64(size - 1)] = True
+        return cls(length=length, unique=unique, bounds=np.append(starts, len(hashes)), text=text, maybe=maybe)
 
     def met(self, block: bytes) -> tuple[Ints, Ints]:
         """Of a block's windows those that are known: their first bytes, and their places in `unique`."""
         found = window_hashes(block, self.length)
-        at = np.flatnonzero(self.maybe[found & self.mask])
+        at = np.flatnonzero(self.maybe[found & np.uint64(len(self.maybe) - 1)])
         place = np.minimum(np.searchsorted(self.unique, found[at]), len(self.unique) - 1)
         true = self.unique[place] == found[at]
         return at[true], place[true]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Ngrams:
-    """A file that `write_ngrams` wrote, ready to be looked into. Raises CurationError for a file that is none."""
+    """Evaluation texts, ready to be looked for: their names, how many windows each has, and the windows by length."""
 
-    def __init__(self, path: Path) -> None:
+    names: Any
+    windows: Any
+    tables: tuple[_Windows, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Ngrams:
+        """Sort what is in a file that `write_ngrams` wrote. Raises CurationError for a file that is none."""
         try:
             with np.load(path, allow_pickle=False) as stored:
-                form, self.names, lengths, self.windows, hashes = (
-                    stored[name] for name in ("form", "names", "lengths", "windows", "hashes")
-                )
+                form, names, lengths, windows, hashes = (stored[name] for name in ("form", "names", "lengths", "windows", "hashes"))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise CurationError(f"{path} holds no evaluation n-grams ({error}): write it with decontaminate.write_ngrams") from error
-        if int(form[0]) != FORM or int(self.windows.sum()) != len(hashes):
+        if int(form[0]) != FORM or int(windows.sum()) != len(hashes):
             raise CurationError(
                 f"{path} is of form {int(form[0])}, this version reads {FORM}: write it again with decontaminate.write_ngrams"
             )
-        text = np.repeat(np.arange(len(self.names)), self.windows)
-        length = np.repeat(lengths, self.windows)
-        self.tables = [_Windows(int(one), hashes[length == one], text[length == one]) for one in np.unique(length)]
+        text, length = np.repeat(np.arange(len(names)), windows), np.repeat(lengths, windows)
+        tables = tuple(_Windows.of(int(one), hashes[length == one], text[length == one]) for one in np.unique(length))
+        return cls(names=names, windows=windows, tables=tables)
+
+    def save(self, directory: Path) -> None:
+        """Leave the sorted arrays, a file each."""
+        np.save(directory / "names.npy", self.names)
+        np.save(directory / "windows.npy", self.windows)
+        for table in self.tables:
+            for name in SORTED:
+                np.save(directory / f"{table.length}-{name}.npy", getattr(table, name))
+
+    @classmethod
+    def mapped(cls, directory: Path) -> Ngrams:
+        """What `save` left, mapped and not read: shards and processes share the pages."""
+
+        def array(name: str) -> Any:
+            return np.load(directory / f"{name}.npy", mmap_mode="r")
+
+        lengths = sorted(int(path.name.partition("-")[0]) for path in directory.glob(f"*-{SORTED[0]}.npy"))
+        tables = (_Windows(length=one, **{name: array(f"{one}-{name}") for name in SORTED}) for one in lengths)
+        return cls(names=np.load(directory / "names.npy"), windows=array("windows"), tables=tuple(tables))
 
     def look(self, texts: Sequence[bytes]) -> list[_Hits]:
         """What each normalised text has of the evaluation texts."""
@@ -165,13 +199,17 @@ class Decontaminate(Layer):
         if not 0 <= self.share < 1:
             raise CurationError(f"decontaminate.share is {self.share}: a share of an evaluation text, from 0 to below 1")
 
-    def judge(self, work: Path) -> Judge:
-        """Judges by the file of n-grams; `work` holds nothing. Raises CurationError where there is no such file."""
+    def prepare(self, shards: Sequence[Path], work: Path, engine: Engine) -> None:
+        """Sort the windows once. Raises CurationError where there is no file of them."""
         if not self.ngrams:
             raise CurationError(
                 "decontaminate.ngrams names no file: give the one that decontaminate.write_ngrams wrote, or leave the layer out"
             )
-        known = Ngrams(Path(self.ngrams))
+        Ngrams.read(Path(self.ngrams)).save(work)
+
+    def judge(self, work: Path) -> Judge:
+        """Judges by the windows that `prepare` left."""
+        known = Ngrams.mapped(work)
 
         def judged(documents: Sequence[Document], shard: int, first: int) -> list[Decision]:
             hits = known.look([normalised(document.text) for document in documents])

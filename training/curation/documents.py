@@ -288,9 +288,15 @@ def _write_lines(path: Path, documents: Iterable[Document], suffix: str) -> int:
 
             file = opened.enter_context(pyarrow.CompressedOutputStream(pyarrow.PythonFile(file), "zstd"))
         while batch := list(itertools.islice(stream, ROW_GROUP)):
-            file.write(b"".join(json.dumps(made.row(), ensure_ascii=False, default=str).encode() + b"\n" for made in batch))
+            file.write(b"".join(_line(made) for made in batch))
             count += len(batch)
     return count
+
+
+def _line(made: Document) -> bytes:
+    """A document as a line; a column without a value is left out, and a number that is none has no value in JSON."""
+    row = {name: value for name, value in made.row().items() if name in COLUMNS or not (value is None or value != value)}
+    return json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
 
 
 def _write_parquet(path: Path, documents: Iterable[Document]) -> int:

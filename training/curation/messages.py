@@ -40,6 +40,7 @@ from training.curation.documents import CurationError, Document, Quarantine, Qua
 from training.curation.engine import Engine
 from training.curation.near import Near
 from training.curation.output import whole_directory
+from training.curation.sources import EMPTY
 from training.pretraining.sources import UNWRITABLE
 from training.recipe import encode
 
@@ -112,8 +113,9 @@ def conversation(row: Mapping[str, Any], path: Path, number: int) -> Document:
     check(messages)
     same = json.dumps([told["language"], [[message["role"], message["content"]] for message in messages]]).encode()  # type: ignore[union-attr]
     key = int.from_bytes(hashlib.blake2b(same, digest_size=8).digest(), "little", signed=True)
-    extra = {"file": str(path), "row": number, "name": told["id"], "category": told["category"], "key": key}
-    return Document(id=f"{path}, row {number}", text=text_of(messages), language=told["language"], extra=extra)  # type: ignore[arg-type]
+    file = shards_of.writable(str(path))
+    extra = {"file": file, "row": number, "name": told["id"], "category": told["category"], "key": key}
+    return Document(id=f"{file}, row {number}", text=text_of(messages), language=told["language"], extra=extra)  # type: ignore[arg-type]
 
 
 def _named(value: Any) -> str:
@@ -175,11 +177,23 @@ def _parts(
 ) -> Iterator[Part]:
     """The conversations of the files in parts that fit memory, each as its rows and its texts in `work`; the others to `quarantine`."""
 
+    lost: list[Quarantined] = []
+
     def unreadable(amiss: Quarantined) -> None:
         reasons[UNREADABLE] += 1
         quarantine(amiss)
+        lost.extend([] if lost else [amiss])  # the first alone is told
 
     def valid(path: Path) -> Iterator[tuple[Document, Any]]:
+        met = sum(reasons.values()) + sum(counts["rows"] for counts in cells.values())
+        try:
+            yield from rows_of(path)
+        except CurationError as error:  # a file of which nothing can be had is no reason to lose the others
+            unreadable(Quarantined(file=str(path), row=0, offset=-1, reason=str(error).removeprefix(f"{path} ")))
+        if met == sum(reasons.values()) + sum(counts["rows"] for counts in cells.values()):
+            unreadable(Quarantined(file=str(path), row=0, offset=0, reason=EMPTY))
+
+    def rows_of(path: Path) -> Iterator[tuple[Document, Any]]:
         for number, offset, found, payload in _rows(path, unreadable):
             reason: Invalid | None = None
             try:
@@ -207,6 +221,11 @@ def _parts(
             shards_of.write(texts, [made for made, _ in part])
             yield rows, texts, np.array([made.extra["key"] for made, _ in part], dtype=np.int64)
             count += 1
+    if not cells and lost and lost[0].reason != EMPTY:
+        raise CurationError(
+            f"no row can be read in {len(files)} files, the first of them {lost[0].file}, row {lost[0].row}: {lost[0].reason}; "
+            "give JSONL or Parquet with a column `messages`"
+        )
 
 
 def _label(value: Any) -> str:
@@ -331,7 +350,7 @@ def main(argv: Sequence[str]) -> int:
             raise CurationError(f"--workers {options.workers}: 1 or more, or 0 for one a core")
         engine = Engine(**({"workers": options.workers} if options.workers else {}))
         print(text(run(options.input, options.output, near, engine)))
-    except CurationError as error:
+    except (CurationError, OSError) as error:  # a full disk
         print(f"curation: {error}", file=sys.stderr)
         return 2
     print(f"\n{options.output}")

@@ -1,6 +1,7 @@
 """The directory a command writes: there whole, or not at all.
 
-Files are written to a hidden directory beside it, synced, and the directory is renamed. What stands there already is never written over.
+Files are written to a hidden directory beside it, `.NAME.XXXXXXXX`, synced, and the directory is renamed. What stands there already is never written
+over. A run that was killed leaves its hidden directory behind; nothing reads it, and it may go.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse_args(list(argv))
     try:
         report = run(given.input, given.embeddings, given.quotas, given.shares, given.output, limit=given.limit, scope=given.scope)
-    except CurationError as error:
+    except (CurationError, OSError) as error:  # a full disk
         print(f"curation: {error}", file=sys.stderr)
         return 2
     print(f"{text(report)}\n\n{given.output}")

@@ -1,8 +1,9 @@
-"""Whether a checkpoint was trained on the mixture that it should have been: each language's share of the tokens, and how often its text was read.
+"""What a checkpoint was trained on: each language's share of the tokens, and how often its text was read.
 
 The trainer writes down what it drew of each language in every 24th of the run (`drawn_by_slice`, `tokens_by_slice` in build.json), so that a mixture
-which is right in sum and wrong on the way (one language after the other) shows too, as a wide interval. A language of which nothing was drawn has
-a share of 0. A checkpoint without the figures (adopted from elsewhere) has NaN, which never passes.
+which is right in sum and wrong on the way (one language after the other) shows too, as a wide interval; so does one of a language whose few
+documents are longer than its part of a slice. A language of which nothing was drawn has a share of 0. A checkpoint without the figures (adopted from
+elsewhere, or trained in fewer than 24 steps, where slices are missing) has NaN, which never passes.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Mixture:
             "drawn": f"{drawn:,.0f} of {tokens:,.0f} tokens in slice {sample.data['slice'] + 1} of {SLICES}",
             "text": f"{text:,.0f} tokens",
         }
-        values = {"drawn": drawn, "tokens": tokens, "read": drawn * SLICES, "text": text if drawn else 0.0}
+        values = {"drawn": drawn, "tokens": tokens, "read": drawn * SLICES, "text": 0.0 if math.isnan(text) and not drawn else text}
         return Row(sample=sample.sample, cluster=sample.cluster, language=sample.language, values=values, shown=shown)
 
 

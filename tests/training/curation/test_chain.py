@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from training.curation.__main__ import main
 from training.curation.documents import CurationError, Document
 from training.curation.engine import Engine
 from training.curation.layer import Decision, Judge, Layer
+from training.curation.perplexity import Perplexity
 from training.curation.settings import Curation
 
 ONE = Engine(workers=1)
@@ -180,6 +182,24 @@ def test_a_finished_corpus_is_left_as_it_is_and_another_recipe_replaces_it(tmp_p
     other = chain.run(Curation(layers=(Twice(),)), [told], tmp_path / "out", ONE)
     assert other["recipe"] != first["recipe"]
     assert not (tmp_path / "out/dropped/01-short").exists()
+
+
+def test_of_a_directory_that_a_setting_names_the_content_counts(tmp_path: Path) -> None:
+    """Other text to make the models of, or other models, under the same name: the corpus is not complete any more."""
+    told, good = inputs(tmp_path / "in"), tmp_path / "good"
+    good.mkdir()
+    shards.write(good / "a.jsonl", [Document(id=str(number), text=f"teks nomor {number}", language="ind") for number in range(30)])
+    recipe = Curation(layers=(Perplexity(text=(str(good),), share=0.9),))
+    chain.run(recipe, [told], tmp_path / "out", ONE)
+    shutil.copytree(good, tmp_path / "elsewhere" / "good")
+    said: list[str] = []
+    elsewhere = Curation(layers=(Perplexity(text=(str(tmp_path / "elsewhere" / "good"),), share=0.9),))
+    chain.run(elsewhere, [told], tmp_path / "out", ONE, said.append)
+    assert said == [f"{tmp_path / 'out'} is complete already"]
+    shards.write(good / "b.jsonl", [Document(id="more", text="lain sekali", language="ind")])
+    said.clear()
+    chain.run(recipe, [told], tmp_path / "out", ONE, said.append)
+    assert len(said) > 1
 
 
 def test_with_kept_work_a_changed_setting_runs_its_layer_and_those_after_it_only(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from training.curation import decontaminate
 from training.curation.decontaminate import Decontaminate, Ngrams, write_ngrams
 from training.curation.documents import CurationError, Document
+from training.curation.engine import Engine
 from training.curation.layer import Decision
 from training.recipe import WorldText
 from training.windows import normalised
@@ -24,7 +26,9 @@ def telling(language: str, count: int, split: str = "train") -> list[str]:
 
 
 def decided(layer: Decontaminate, texts: list[str]) -> list[Decision]:
-    return layer.judge(Path())([Document(id=str(number), text=text) for number, text in enumerate(texts)], 0, 0)
+    with tempfile.TemporaryDirectory() as work:
+        layer.prepare([], Path(work), Engine(workers=1))
+        return layer.judge(Path(work))([Document(id=str(number), text=text) for number, text in enumerate(texts)], 0, 0)
 
 
 def shares_by_hand(document: str, evaluation: list[str], n: int, shortest: int) -> list[float]:
@@ -102,7 +106,7 @@ def test_equal_texts_give_equal_files_and_hold_no_text(tmp_path: Path) -> None:
     write_ngrams(texts, second)
     assert first.read_bytes() == second.read_bytes()
     assert b"ferry" not in first.read_bytes()
-    assert Ngrams(first).names.tolist() == ["a", "b"]
+    assert Ngrams.read(first).names.tolist() == ["a", "b"]
 
 
 def test_no_evaluation_texts_drop_nothing(tmp_path: Path) -> None:
@@ -112,10 +116,10 @@ def test_no_evaluation_texts_drop_nothing(tmp_path: Path) -> None:
 
 def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     with pytest.raises(CurationError, match=r"decontaminate\.ngrams names no file"):
-        Decontaminate().judge(tmp_path)
+        Decontaminate().prepare([], tmp_path, Engine(workers=1))
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04torn")
     for name in ("absent.npz", "torn.npz"):
         with pytest.raises(CurationError, match=f"{name} holds no evaluation n-grams"):
-            Decontaminate(ngrams=str(tmp_path / name)).judge(tmp_path)
+            Decontaminate(ngrams=str(tmp_path / name)).prepare([], tmp_path, Engine(workers=1))
     with pytest.raises(CurationError, match=r"decontaminate\.share is 1"):
         Decontaminate(share=1.0)

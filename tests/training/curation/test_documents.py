@@ -303,3 +303,11 @@ def test_the_same_documents_are_the_same_bytes(tmp_path: Path, suffix: str) -> N
         made = (Document(id=str(number), text=f"teks {number}") for number in range(2 * shards.ROW_GROUP + 1))
         assert shards.write(tmp_path / f"{name}{suffix}", made) == 2 * shards.ROW_GROUP + 1
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_a_line_leaves_out_what_has_no_value(tmp_path: Path) -> None:
+    """NaN is no JSON, and null no column: each reads back as absent."""
+    shards.write(tmp_path / "a.jsonl", [Document(id="1", text="satu", extra={"score": float("nan"), "year": None, "tags": ["a"], "n": 0})])
+    assert "NaN" not in (tmp_path / "a.jsonl").read_text()
+    (made,), _ = read(tmp_path / "a.jsonl")
+    assert made.extra == {"tags": ["a"], "n": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
 import re
 import sys
@@ -288,3 +289,20 @@ def test_a_table_of_other_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CurationError, match="its name ends in none of"):
         messages.run([str(tmp_path / "a.csv")], tmp_path / "out", SURE, kit.HERE)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_which_nothing_can_be_had_costs_the_others_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Torn, empty, of other columns, of a name that is no Unicode: each is named, and the conversations of the others stay."""
+    told = tmp_path / "in"
+    told.mkdir()
+    jsonl(Path(os.fsdecode(os.fsencode(told) + b"/0-\xff.jsonl")), [chat(("tha", "", "one", "two"), 0)])
+    (told / "1-empty.jsonl").write_bytes(b"\n")
+    (told / "2-torn.parquet").write_bytes(b"PAR1torn")
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["x"]}), told / "3-other.parquet")
+    jsonl(told / "4.jsonl", [chat(("tha", "", "three", "four"), 1)])
+    assert commands.main(["messages", "--input", str(told), "--output", str(tmp_path / "out"), "--workers", "1"]) == 0
+    assert "3" in capsys.readouterr().out
+    assert {row["id"] for row in kept_rows(tmp_path / "out")} == {"d0", "d1"}
+    amiss = lines(tmp_path / "out" / "quarantine.jsonl")
+    assert [(Path(one["file"]).name, one["row"]) for one in amiss] == [("1-empty.jsonl", 0), ("2-torn.parquet", 0), ("3-other.parquet", 0)]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["counts"]["unreadable"] == 3

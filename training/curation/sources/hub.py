@@ -34,7 +34,9 @@ def mirrored(named: str, settings: Sources, hub: Path | None) -> tuple[Path, Mir
 
     parts = named.removeprefix(PREFIX).split("/")
     if len(parts) < 3 or not all(parts):
-        raise CurationError(f"--input {named}: a data set of the mirror is hub:DATASET/CONFIG/SPLIT, e.g. hub:xquad/xquad.th/validation")
+        raise CurationError(
+            f"--input {named}: a data set of the mirror is hub:DATASET/CONFIG/SPLIT, e.g. hub:google/xquad/xquad.th/validation"
+        )
     if hub is None:
         raise CurationError(f"--input {named} is read from a local mirror of the Hub: give --hub DIR or set SEATRIALS_HUB")
     dataset, config, split = "/".join(parts[:-2]), parts[-2], parts[-1]
@@ -51,7 +53,7 @@ def mirrored(named: str, settings: Sources, hub: Path | None) -> tuple[Path, Mir
         )
     text = HubText(dataset=dataset, config=config, split=split, field=origin.field, language=origin.language, licence=origin.licence)
     try:
-        return sources.hub_path(text, hub).absolute(), Mirrored(text=text, hub=hub, source=origin.source)
+        return sources.hub_path(text, hub).absolute(), Mirrored(text=text, hub=hub.absolute(), source=origin.source)
     except sources.SourceError as error:
         raise CurationError(f"--input {named}: {error}") from error
 
