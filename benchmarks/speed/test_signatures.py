@@ -47,7 +47,7 @@ def cpu(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def test_signatures() -> None:
-    """Prints a line each; asserts that ours are no less accurate."""
+    """Prints a line each; asserts that ours err as theory says."""
     pytest.importorskip("daft")
     import daft
     from daft.functions import lower, minhash, regexp_replace

@@ -3,8 +3,8 @@
 `base` reads the world itself, as a model made elsewhere had text of its own; the stages after it read what curation leaves of a crawl of it, but
 for English and Chinese.
 
-The mixture of stage 1 is RegMix's (3.4): what 96 proxy runs on the world's text speak for (`python -m training.curation.regmix.nano` wrote
-nano_mixture.csv beside this file, and nano_mixture.json, which says how). The shares of stage 2 follow Table 5 under a temperature, as the smallest
+The mixture of stage 1 is RegMix's (3.4): what 96 proxy runs on the world's text speak for. `python -m training.curation.regmix.nano` wrote the files
+in nano_mixture/: the proxies' mixtures and losses, the raw shares, mixture.csv, and mixture.json, which says how. The shares of stage 2 follow Table 5 under a temperature, as the smallest
 language would else be a few hundred tokens: a language of share s gets s ** 0.25 (normalised). Rates are scaled to the model; their ratio is the
 paper's idea (high, then annealed), not its numbers.
 """
@@ -46,7 +46,7 @@ Trained = TypeVar("Trained", FromScratch, ContinuePretraining)
 
 BASE = ("eng", "cmn")
 STAGE1 = (*BASE, "vie", "ind", "tha", "mya", "zsm", "tgl", "khm")  # Table 4
-MIXTURE = Path(__file__).with_name("nano_mixture.csv")
+MIXTURE = Path(__file__).with_name("nano_mixture") / "mixture.csv"
 # Table 5, high-quality effective tokens in billions, without replay and English instructions.
 TABLE_5 = {
     "vie": 10.9, "ind": 12.8, "tha": 13.9, "mya": 2.8, "zsm": 1.3, "tgl": 2.2, "khm": 0.9,
@@ -60,7 +60,7 @@ REPLAY = 0.20  # 4.4.2: 20 % of stage 2 is drawn from stage 1's mixture
 INSTRUCTIONS = 2.5 / 60  # Table 5: English instruction data
 BASE_TOKENS, STAGE1_TOKENS, STAGE2_TOKENS = 600_000, 700_000, 500_000
 DOCUMENTS = 4_000  # distinct documents of the world a language: more than is read of them
-PAGES = 800  # of the crawl a language: some 550 are left, 90,000 to 300,000 tokens, which stage 1 reads .2 to 1.3 times
+PAGES = 800  # of the crawl a language: some 550 are left, 90,000 to 300,000 tokens, which stage 1 reads .2 to 1.4 times
 EXAMPLES_SEED = 501  # of the quality classifier's examples: text that nothing else reads
 
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.curation.documents import CurationError
-from training.curation.regmix import files
+from training.curation.regmix import command, files
 from training.curation.regmix.files import with_mixture
+from training.curation.regmix.nano import SAMPLING
 from training.recipe import ContinuePretraining, Optimisation, Portion, TextFiles
 from training.recipes import nano
 
@@ -189,3 +190,18 @@ def test_a_found_mixture_becomes_the_portions_of_nanos_stage_1(tmp_path: Path) -
     assert made.tokens == honest.tokens
     assert max(one.tokens for one in made.portions) - min(one.tokens for one in made.portions) <= 1
     assert [one.sources for one in made.portions] == [one.sources for one in honest.portions]
+
+
+@pytest.mark.slow
+def test_nanos_mixture_is_what_its_proxies_speak_for(tmp_path: Path) -> None:
+    """The command, on the committed runs, writes the committed mixture; stage 1 draws it to the token."""
+    held = nano.MIXTURE.parent
+    drawn = [f"--{name}={getattr(SAMPLING, name)}" for name in ("temperature", "weakest", "strongest")]
+    inputs = [f"--{name}={held / name}.csv" for name in ("mixtures", "losses", "prior")]
+    assert command.main([*inputs, *drawn, f"--epochs={SAMPLING.bounds.epochs}", f"--output={tmp_path / 'mixture.csv'}"]) == 0
+    again, kept = files.read_mixture(tmp_path / "mixture.csv"), files.read_mixture(nano.MIXTURE)
+    assert list(again) == list(kept)
+    assert list(again.values()) == pytest.approx(list(kept.values()), abs=0.02)  # LightGBM's sums depend on the machine's threads
+    stage1 = nano.stage1()
+    assert {one.language for one in stage1.portions} == set(kept)
+    assert all(abs(one.tokens - kept[one.language] * nano.STAGE1_TOKENS) <= 0.5 for one in stage1.portions)
