@@ -53,6 +53,7 @@ class Plan:
     precision: Literal["float32", "bfloat16"] = "float32"
     isolation: bool = True
     label_shift: int = 1
+    probes: bool = True  # whether the leakage between documents is measured at the end; it bears on no number
 
 
 @dataclasses.dataclass
@@ -128,7 +129,7 @@ def train(model: PreTrainedModel, reader: Stream, plan: Plan, job: Job) -> dict[
     if ranks.rank == 0:
         write_metrics(job, plan, run.losses)
     with probing:
-        leaked = sharding.call(model, leakage, plan.isolation)
+        leaked = sharding.call(model, leakage, plan.isolation) if plan.probes else []
     sharding.join(model, keep=ranks.rank == 0)
     ranks.leave()
     tokens = plan.steps * plan.batch * reader.sequence

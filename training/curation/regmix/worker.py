@@ -66,7 +66,7 @@ def one(made: Bench, weights: Mapping[str, float], device: str = "cpu") -> dict[
     budgets = {language: max(1, round(weight * settings.tokens)) if weight else 0 for language, weight in weights.items()}
     portions = [dataclasses.replace(text.train, budget=budgets[text.language]) for text in made.corpora.texts]
     reader = Stream(portions, settings.sequence, settings.seed)
-    plan = Plan(steps=settings.steps, batch=settings.batch, optimisation=settings.optimisation, identity="proxy")
+    plan = Plan(steps=settings.steps, batch=settings.batch, optimisation=settings.optimisation, identity="proxy", probes=False)
     with tempfile.TemporaryDirectory() as scratch:
         job = Job(
             parents={},
