@@ -227,7 +227,12 @@ class Pipeline:
         if not self._goes_on(certificate) and not (self.settings.ungated and stage in self._artifacts):
             raise Uncertified(certificate)
         artifact = self._artifacts[stage]
-        return Checkpoint(path=artifact.path, record=artifact.record, certificate=certificate)
+        try:
+            path = self.store.open(artifact)
+        except (StoreError, OSError) as error:  # damaged since it was certified: whoever asks would load it
+            own = gates_of(self.gates, stage)
+            raise Uncertified(Certificate.not_run(stage, own, f"{stage} was not opened", cause=(stage, str(error)))) from error
+        return Checkpoint(path=path, record=artifact.record, certificate=certificate)
 
     def certify(self, stage: str) -> Certificate:
         """Bring a stage to its verdicts: ancestors first, then its checkpoint, then its gates."""
@@ -253,10 +258,14 @@ class Pipeline:
             certificate = self._judge(stage, artifact, own)
         except NotBuilt as reason:
             return Certificate.not_run(stage, own, str(reason))
-        except TOLD as error:
+        except (*TOLD, OSError) as error:  # a full disk, a directory that is none
             return Certificate.not_run(stage, own, f"{stage} was not {doing}", cause=(stage, str(error)))
         if self._replayed is None:
-            save_certificate(self.store, self.profile.name, certificate)
+            try:
+                save_certificate(self.store, self.profile.name, certificate)
+            except OSError as error:
+                why = f"the certificate cannot be written ({error}); make room for it in {self.store.root} and run again: nothing is built anew"
+                return Certificate.not_run(stage, own, f"{stage} was not certified", cause=(stage, why))
         return certificate
 
     def _standing_on(self, stage: str) -> tuple[str, ...]:
@@ -383,7 +392,7 @@ class Pipeline:
             "checkpoint": str(self.store.open(artifact)),
             "model_digest": artifact.record.content,
             "tokenizer_digest": artifact.record.tokenizer_digest,
-            "reference": str(parents[0].path) if parents else None,
+            "reference": str(self.store.open(parents[0])) if parents else None,
             "reference_digest": parents[0].record.content if parents else None,
             "suites": {name: encode(spec) for name, spec in suites.items()},
             "hub": str(self.settings.hub) if self.settings.hub else None,

@@ -111,14 +111,25 @@ class Summary:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the record, the report and the baseline, and set the exit code; in the controller only."""
-        if hasattr(self.config, "workerinput") or not (self.rows or self.defects or self.refused):
+        if hasattr(self.config, "workerinput"):
+            return
+        if int(session.exitstatus) == pytest.ExitCode.INTERNAL_ERROR:
+            session.exitstatus = BUILD_ERROR  # pytest's own number for a crash is ours for "inconclusive"
+        if not (self.rows or self.defects or self.refused):
             return
         option = self.config.option
         if int(session.exitstatus) in (0, 1):
             session.exitstatus = exit_code(self.rows, bool(self.failed_elsewhere), option.markexpr, self.defects, self.refused)
         if not (self.rows or self.defects):
             return
-        self.record = self.write_record()
+        try:
+            self.record = self.write_record()
+        except OSError as error:
+            self.report = (
+                f"NO RECORD: {error}; make room for it in {_home(self.pipeline.store.root)} and run again: nothing is built or asked anew"
+            )
+            session.exitstatus = BUILD_ERROR
+            return
         if option.gate_report:
             from harness.report import ReportError, write_report
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from harness import profiles, suites
-from training.pretraining.sources import data_digest, name, read, sources_of
+from training.pretraining.sources import data_digest, manifest, name, read, sources_of
 from training.recipe import CurateCorpus, CuratedText
 from training.recipes import smol
 
@@ -42,3 +42,36 @@ def test_its_gates_see_every_layer_that_drops() -> None:
     suite = suites.load(profile.suites["curation"], "curation", profile.directory)
     shares = {metric.name.removeprefix("share_") for metric in suite.metrics if metric.name.startswith("share_")}
     assert shares == {layer.name for layer in smol.curation().chain.layers} - {"pii"}
+
+
+def test_the_data_card_names_every_file_of_the_mirror_and_its_use(hub: Path) -> None:
+    """A line a source; a file that neither trains, is held out nor is asked is one of shots (dev, validation, train) or another language's."""
+    lines = [line.replace("held out", "held").split() for line in smol.card(hub).splitlines()[1:]]
+    assert {line[1] for line in lines} == {"train", "held", "asked"}
+    for language in smol.LANGUAGES:
+        for use, sources in (("train", smol.training_sources), ("held", smol.held_out_sources)):
+            of_use = [" ".join(line) for line in lines if line[:2] == [language, use]]
+            assert len(of_use) == len(sources(language))
+            for source in sources(language):
+                assert any(f"{source.dataset}/{source.config}" in line and source.licence in line for line in of_use)
+    asked = {line[2] for line in lines if line[1] == "asked"}
+    wanted = {spec.suite for spec in profiles.load("smol").suites.values()}
+    assert wanted - {
+        "perplexity",
+        "isolation",
+        "mixture",
+        "identity",
+        "language",
+        "curation",
+        "culture",
+        "sailcompass",
+        "nusax_mt",
+        "pud_mt",
+    } == {
+        "lm_eval:xcopa",
+        "lm_eval:belebele_jav_Latn",
+        "lm_eval:global_mmlu_id",
+    }
+    assert {"cambridgeltl/xcopa/th", "facebook/belebele/jav_Latn", "CohereLabs/Global-MMLU-Lite/id"} <= asked
+    mirrored = {file.rpartition("/")[0] for file in manifest(hub)}
+    assert {line[2] for line in lines} <= mirrored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,15 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TOY = HERE / "toy_profile.py"
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def block(name: str) -> str:
+    """The fenced code between two markers of the README."""
+    found = re.search(
+        rf"<!-- {name}:begin -->\n```\w+\n(.*?)```\n<!-- {name}:end -->", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert found, f"the README has no block {name}"
+    return found[1]
 
 
 def run_pytest(

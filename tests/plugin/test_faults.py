@@ -168,6 +168,12 @@ def test_ctrl_c_ends_the_child_and_leaves_a_state_to_go_on_from(toy: Run, tmp_pa
     assert contents(store) == contents(warm_store)
 
 
+def store_says(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m harness.store` on the store."""
+    command = [sys.executable, "-m", "harness.store", "--store", str(store), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=120)
+
+
 @pytest.mark.slow
 def test_two_processes_build_once(tmp_path: Path, warm_store: Path) -> None:
     shutil.copytree(warm_store, tmp_path / ".seatrials")
@@ -191,6 +197,52 @@ def test_a_flipped_byte_is_named_and_nothing_is_built_on_it(toy: Run, tmp_path: 
     assert result.returncode == 4, result.stdout
     assert "model.safetensors" in result.stdout
     assert not list((store / "toy" / "stage1").rglob("record.json")) if (store / "toy" / "stage1").exists() else True
+    assert store_says(store, "verify").returncode != 0
+
+
+def test_a_flipped_byte_of_a_certified_checkpoint_is_found_before_it_is_handed_over(toy: Run, tmp_path: Path) -> None:
+    """The certificate stands; whoever asks for the checkpoint would load other weights. With the artifact gone, it is built again."""
+    store = tmp_path / ".seatrials"
+    (weights,) = (store / "toy" / "stage1").rglob("model.safetensors")
+    weights.chmod(0o644)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    result = toy("-m", "stage1")
+    assert result.returncode == 4, result.stdout
+    assert "stage1: BUILD ERROR" in result.stdout
+    assert "model.safetensors" in result.stdout
+    assert "INTERNALERROR" not in result.stdout
+    shutil.rmtree(weights.parent)
+    assert store_says(store, "verify").returncode == 0
+    assert toy("-m", "stage1").returncode == 0
+
+
+@pytest.mark.parametrize(("name", "said"), [("runs", "NO RECORD"), ("certificates", "the certificate cannot be written")])
+def test_what_cannot_be_written_is_told_beside_the_table(toy: Run, tmp_path: Path, name: str, said: str) -> None:
+    """As on a full disk: the system refuses the directory. The gates are shown, nothing is half-written, and with room the run goes through."""
+    store = tmp_path / ".seatrials"
+    shutil.rmtree(store / name)
+    (store / name).write_text("no directory")
+    result = toy("-m", "stage1")
+    assert result.returncode == 4, result.stdout
+    assert said in result.stdout
+    assert "run again" in result.stdout
+    assert "gates: " in result.stdout
+    assert "INTERNALERROR" not in result.stdout + result.stderr
+    (store / name).unlink()
+    again = toy("-m", "stage1")
+    assert again.returncode == 0, again.stdout
+    assert "built in" not in again.stdout
+    assert store_says(store, "verify").returncode == 0
+
+
+def test_a_crash_of_pytest_is_no_inconclusive_run(toy: Run, tmp_path: Path) -> None:
+    """pytest's own number for it is 3, which a nightly lets pass."""
+    (tmp_path / "crash.py").write_text("def pytest_runtest_logreport(report):\n    raise RuntimeError('a plugin at fault')\n")
+    result = toy("-m", "stage1", "-p", "crash", environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"})
+    assert "a plugin at fault" in result.stdout + result.stderr
+    assert result.returncode == 4
 
 
 def test_a_truncated_record_is_named(toy: Run, tmp_path: Path) -> None:
@@ -198,9 +250,12 @@ def test_a_truncated_record_is_named(toy: Run, tmp_path: Path) -> None:
     record.chmod(0o644)
     record.write_text(record.read_text()[:100])
     result = toy("-m", "stage1")
-    assert result.returncode != 0
+    assert result.returncode == 4, result.stdout
     assert "record.json" in result.stdout + result.stderr
+    assert "is truncated or not JSON" in result.stdout
     assert "INTERNALERROR" not in result.stdout
+    shutil.rmtree(record.parent)
+    assert store_says(tmp_path / ".seatrials", "verify").returncode == 0
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A crawl of one's own through `pytest -m curation`: a profile of a few lines outside the checkout, a WARC and a JSONL of some dozen documents."""
+"""A crawl of one's own through `pytest -m curation`: the README's profile, outside the checkout, a WARC and a JSONL of some dozen documents."""
 
 from __future__ import annotations
 
@@ -10,35 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import run_pytest
+from tests.plugin.conftest import block, run_pytest
 from training.recipe import WorldText
 from training.world import text
 
 pytest.importorskip("warcio", reason="a WARC is written by warcio (the extra `curation`)")
 
-PROFILE = """
-from pathlib import Path
-
-from harness.profiles import Profile, StageEntry
-from harness.suites import SuiteSpec
-from training.curation.settings import read
-from training.recipe import CrawlFiles, CurateCorpus
-
-HERE = Path(__file__).parent
-LANGUAGES = ("eng", "tha")
-profile = Profile(
-    name="my-crawl",
-    languages=LANGUAGES,
-    stages={
-        "curation": StageEntry(
-            recipe=CurateCorpus(crawl=CrawlFiles(paths=("crawl/*.warc.gz", "crawl/*.jsonl")), chain=read(HERE / "recipe.toml"))
-        )
-    },
-    suites={"curation": SuiteSpec(suite="curation", languages=LANGUAGES, options={"truth": False}, stages=("curation",))},
-    gates=HERE / "gates.toml",
-    directory=HERE,
-)
-"""
+PROFILE = block("own-crawl")
 
 RECIPE = """
 layers = ["url", "language", "rules", "near", "pii"]

@@ -8,17 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import ROOT, run_pytest
+from tests.plugin.conftest import block, run_pytest
 from training.recipe import Architecture, WorldText
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def block(name: str) -> str:
-    """The fenced code between two markers of the README."""
-    found = re.search(rf"<!-- {name}:begin -->\n```\w+\n(.*?)```\n<!-- {name}:end -->", README, re.DOTALL)
-    assert found, f"the README has no block {name}"
-    return found[1]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from training.curation.near import Near
 from training.curation.pii import Pii
 from training.curation.rules import Rules
 from training.curation.settings import Curation
-from training.pretraining.sources import name, read
+from training.pretraining.sources import SourceError, manifest, name, read
 from training.recipe import (
     ContinuePretraining,
     CrawlTexts,
@@ -184,8 +184,23 @@ def stage2(seed: int = 0) -> ContinuePretraining:
     )
 
 
+# What suites ask besides, never trained on: language, file of the mirror, rule, licence.
+ASKED = (
+    ("tha", "cambridgeltl/xcopa/th/test", "", "CC BY 4.0"),
+    ("vie", "cambridgeltl/xcopa/vi/test", "", "CC BY 4.0"),
+    ("jav", "facebook/belebele/jav_Latn/test", "", "CC BY-SA 4.0"),
+    *((iso, f"CohereLabs/Global-MMLU-Lite/{code}/test", "", "Apache-2.0") for iso, code in (("vie", "vi"), ("ind", "id"), ("zsm", "ms"), ("mya", "my"))),
+    ("ind", "afaji/indonli/indonli/validation", "apart from training", "CC BY-SA 4.0"),
+    ("tha", "pythainlp/wisesight_sentiment/wisesight_sentiment/validation", "apart from training", "CC0 1.0"),
+    ("tha", "google/xquad/xquad.th/validation", "apart from training", "CC BY-SA 4.0"),
+)  # fmt: skip
+
+
 def card(hub: Path) -> str:
-    """The data card with what the mirror holds: a line a source."""
+    """The data card with what the mirror holds: a line a source. Of what suites ask rows and bytes of the file, as the manifest says.
+
+    Raises SourceError where the mirror's manifest lacks a file of them.
+    """
     lines = [f"{'language':<9}{'use':<10}{'data set':<52}{'split':<12}{'rule':<18}{'documents':>10}{'bytes':>12}  licence"]
     for use, sources in (("train", training_sources), ("held out", held_out_sources)):
         for language in LANGUAGES:
@@ -195,6 +210,15 @@ def card(hub: Path) -> str:
                 size = sum(len(text.encode()) for text in texts)
                 use_of = f"{language:<9}{use:<10}{where:<52}{source.split:<12}{source.select or 'all':<18}"
                 lines.append(f"{use_of}{len(texts):>10,}{size:>12,}  {source.licence}")
+    listed = manifest(hub)
+    for language, file, rule, licence in ASKED:
+        where, _, split = file.rpartition("/")
+        found = next((listed[f"{file}.{kind}"] for kind in ("jsonl", "parquet") if f"{file}.{kind}" in listed), None)
+        if found is None:
+            raise SourceError(f"{hub / 'MANIFEST.json'} does not list {file}.jsonl, which a suite asks; fetch the file and list it")
+        lines.append(
+            f"{language:<9}{'asked':<10}{where:<52}{split:<12}{rule or 'all':<18}{found['rows']:>10,}{found['bytes']:>12,}  {licence}"
+        )
     return "\n".join(lines)
 
 
