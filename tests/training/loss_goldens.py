@@ -6,14 +6,18 @@ A curve that moves says that the numbers of training moved: look for the change 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.training import small
 from training.pretraining import continual, scratch
+from training.progress import Interrupted
 from training.recipe import Optimisation
+from training.recipes import nano
 
 DIRECTORY = Path(__file__).parents[2] / "goldens" / "losses"
 DIGITS = 4
@@ -35,6 +39,21 @@ def curves(directory: Path, device: str) -> dict[str, list[float]]:
         continual.build(dataclasses.replace(stage, seed=7), job)
         found[name] = small.losses(job.result)
     return found
+
+
+def beginning(directory: Path, steps: int = 40) -> dict[str, list[float]]:
+    """The first steps of a shipped recipe, as a run tells them: nano's `base`, stopped by its interruption."""
+    found: list[float] = []
+
+    def heard(phase: str, **values: Any) -> None:
+        if phase == "train":
+            found.append(values["loss"])
+            job.interruption.wanted = len(found) == steps
+
+    job = small.job(directory / "nano-base", directory, heard)
+    with contextlib.suppress(Interrupted):
+        scratch.build(nano.base(), job)
+    return {"nano-base": found}
 
 
 def path_of(name: str, device: str) -> Path:
@@ -64,4 +83,5 @@ if __name__ == "__main__":
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch_directory:
-        write(curves(Path(scratch_directory), options.device), options.device)
+        found = curves(Path(scratch_directory), options.device)
+        write({**found, **beginning(Path(scratch_directory))} if options.device == "cpu" else found, options.device)
