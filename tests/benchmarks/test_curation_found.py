@@ -19,8 +19,11 @@ from harness.gates import Gate
 from harness.rows import Rows
 from harness.rules import judge
 from harness.suites import SuiteContext, SuiteError
-from training.curation import documents
+from training.curation import chain, documents
 from training.curation.documents import Document
+from training.curation.engine import Engine
+from training.curation.lines import Lines
+from training.curation.settings import Curation
 from training.recipe import WorldText
 from training.world import text
 from training.world.crawl_truth import similarity
@@ -86,7 +89,7 @@ def test_a_clean_corpus(kept: list[Document], tmp_path: Path) -> None:
     assert score["purity"] > 0.97
     assert score["private_left"] == score["duplicates_left"] == 0.0
     assert all(score[f"share_{layer}"] == 0.0 for layer in found.LAYERS)
-    assert not any(name.startswith(("recall", "precision", "text_", "boilerplate", "contamination")) for name in score)
+    assert not any(name.startswith(("recall", "precision", "text_kept", "text_strange", "boilerplate", "contamination")) for name in score)
 
 
 def test_the_share_of_a_layer_is_of_what_reached_it(kept: list[Document], tmp_path: Path) -> None:
@@ -177,11 +180,57 @@ def test_a_language_that_nobody_can_identify_has_every_score_but_purity(tmp_path
         ("see @handle on example.com", False),
         ("5 @ 3.50 each", False),
         ("ติดต่อ somchai99@mail.go.thครับ", True),
+        ("โทร. 081-234-5678", True),
+        ("900115-14-5678", True),
+        ("01-02-2024 ราคา 1,250,000", False),
     ],
 )
-def test_an_address_that_still_stands_is_found(kept: list[Document], tmp_path: Path, said: str, left: bool) -> None:
+def test_personal_data_that_still_stands_is_found(kept: list[Document], tmp_path: Path, said: str, left: bool) -> None:
     path = artifact(tmp_path / "a", [*kept, Document(id="x", text=said, language="tha")])
     assert scores(path, "tha")["private_left"] == pytest.approx(left / 31)
+
+
+def test_what_a_layer_cut_is_a_share_of_what_it_met_in_documents_it_kept(kept: list[Document], tmp_path: Path) -> None:
+    """In the language that a document is filed under at last, kept or dropped later, whatever it was when the layer cut it."""
+    later = Document(id="later", text="x", language="tha", extra={"record": "r"})
+    path = artifact(tmp_path / "a", kept, [("near", later, "near duplicate")])
+    assert all(math.isnan(scores(path)[f"text_cut_{layer}"]) for layer in found.CUTTING)
+    cut = {
+        "01-lines": [("eng-0", "", 100, 50), ("eng-1", "eng", 300, 300), ("later", "", 1000, 900), ("tha-3", "th", 1000, 1000)],
+        "04-lines": [("eng-0", "eng", 50, 40)],
+        "05-exact": [("eng-0", "eng", 40, 40)],
+        "06-pii": [("eng-0", "eng", 40, 10)],
+    }
+    for step, told in cut.items():
+        (path / "cut" / step).mkdir(parents=True)
+        rows = [dict(zip(("id", "record", "language", "bytes", "left"), (one[0], "", *one[1:]), strict=True)) for one in told]
+        (path / "cut" / step / "sizes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    english, thai = scores(path, "eng"), scores(path, "tha")
+    assert english["text_cut_lines"] == pytest.approx(60 / 450)
+    assert thai["text_cut_lines"] == pytest.approx(100 / 2000)
+    assert english["text_cut_exact"] == 0.0
+    assert math.isnan(thai["text_cut_exact"])
+    assert "text_cut_pii" not in english
+    assert scores(path, layers=("near",)).keys().isdisjoint({"text_cut_lines"})
+    (path / "cut/05-exact/sizes.jsonl").write_text("{")
+    with pytest.raises(SuiteError, match=r"05-exact/sizes\.jsonl, line 1"):
+        rows_of(path)
+
+
+def test_the_sizes_that_a_chain_leaves_are_read(tmp_path: Path) -> None:
+    """Documents are clusters enough for a verdict of a language's own."""
+    made = [
+        Document(id=one.id, text=f"Home | News | Contact\n{one.text}" if number % 2 else one.text, language=one.language)
+        for number, one in enumerate([*stories("eng", 60), *stories("tha", 60)])
+    ]
+    documents.write(tmp_path / "in.jsonl", made)
+    chain.run(Curation(layers=(Lines(),)), [str(tmp_path / "in.jsonl")], tmp_path / "out", Engine(workers=1))
+    line = len("Home | News | Contact\n")
+    for language in LANGUAGES:
+        sizes = [len(one.text.encode()) for one in made if one.language == language]
+        assert scores(tmp_path / "out", language)["text_cut_lines"] == pytest.approx(30 * line / sum(sizes))
+    each = [gate("text_cut_lines", "at_most", most, [language], macro=False) for language in LANGUAGES for most in (0.5, 0.0001)]
+    assert [verdicts(tmp_path / "out", one) for one in each] == [["pass"], ["fail"], ["pass"], ["fail"]]
 
 
 def test_duplicates_left_are_those_of_all_pairs(kept: list[Document], tmp_path: Path) -> None:

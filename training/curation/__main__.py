@@ -129,7 +129,7 @@ def _report(given: argparse.Namespace) -> int:
     from training.curation import report
 
     found = report.load(given.corpus)
-    print(report.text(found))
+    print(report.text(found, given.corpus))
     path = given.corpus / "report.html"
     path.write_text(report.page(given.corpus, found), encoding="utf-8")
     print(f"\n{path}")

@@ -1,8 +1,9 @@
 """The order of curation: files -> documents -> one layer after the other -> shards and a report; killed anywhere, it goes on.
 
-    OUTPUT/work/NN-NAME/          a step: plan/ (of its first pass), shards/ kept/ dropped/ counts/, done.json last
+    OUTPUT/work/NN-NAME/          a step: plan/ (of its first pass), kept/ dropped/ cut/ counts/, done.json last
     OUTPUT/shards/                the corpus
     OUTPUT/dropped/NN-NAME/       what each layer dropped, with its reason
+    OUTPUT/cut/NN-NAME/           samples of what a layer took out of documents that stay, and the sizes of some (cuts.py)
     OUTPUT/quarantine.jsonl       what could not be read, and, `kept` true, what was read with a remark (documents.Quarantined)
     OUTPUT/report.json            the counts (report.py makes text and HTML of them)
     OUTPUT/facts/NN-NAME/         what a layer leaves of its plan (`Layer.leaves`)
@@ -25,17 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from training.curation import documents as shards_of
+from training.curation.cuts import Cuts
 from training.curation.documents import CurationError, Document, Quarantined
 from training.curation.engine import Engine
 from training.curation.extract import Tell, extract, inputs_of, write_json
 from training.curation.ids import Ids
-from training.curation.layer import Decision, Layer
+from training.curation.layer import EXCERPT, Decision, Layer
 from training.curation.settings import Curation
 from training.pretraining.sources import file_digest
 from training.recipe import digest, encode
 from training.whole import whole
-
-EXCERPT = 300  # characters of a dropped document that are kept beside its reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ def _step(step: Step, before: Sequence[Path], engine: Engine, tell: Tell) -> Non
         tell(f"{step.name}  first pass over {len(before)} shards")
         step.layer.prepare(before, aside, engine)
         aside.rename(plan)
-    for name in ("kept", "dropped", "counts"):
+    for name in ("kept", "dropped", "cut", "counts"):
         (step.directory / name).mkdir(exist_ok=True)
     left = [(number, path) for number, path in enumerate(before) if not (step.directory / "counts" / f"{number:05d}.json").is_file()]
     task = functools.partial(_judge_shard, layer=step.layer, directory=step.directory)
@@ -149,11 +149,11 @@ def _step(step: Step, before: Sequence[Path], engine: Engine, tell: Tell) -> Non
 
 
 def _judge_shard(item: tuple[int, Path], layer: Layer, directory: Path) -> dict[str, Any]:
-    """Judge one shard: kept documents, dropped ones with their reasons, counts last."""
+    """Judge one shard: kept documents, dropped ones with their reasons, what was cut, counts last."""
     number, path = item
     judge = layer.judge(directory / "plan")
     dropped: list[dict[str, Any]] = []
-    tally = _Tally()
+    tally, cuts = _Tally(), Cuts()
 
     def kept() -> Iterator[Document]:
         first = 0
@@ -163,6 +163,7 @@ def _judge_shard(item: tuple[int, Path], layer: Layer, directory: Path) -> dict[
                 raise CurationError(f"layer {layer.name} gave {len(decisions)} decisions on {len(batch)} documents; it is at fault")
             for made, decision in zip(batch, decisions, strict=True):
                 tally.add(made, decision)
+                cuts.add(made, decision, layer.cuts)
                 if decision.document is not None:
                     yield decision.document
                 else:
@@ -172,6 +173,8 @@ def _judge_shard(item: tuple[int, Path], layer: Layer, directory: Path) -> dict[
     shards_of.write(directory / "kept" / f"{number:05d}.parquet", kept())
     with whole(directory / "dropped" / f"{number:05d}.jsonl") as aside:
         aside.write_bytes(_jsonl(dropped))
+    if any((found := cuts.facts()).values()):
+        write_json(directory / "cut" / f"{number:05d}.json", found)
     counts = tally.facts()
     write_json(directory / "counts" / f"{number:05d}.json", counts)
     return counts
@@ -251,7 +254,7 @@ def _publish(
     output: Path, mark: dict[str, str], extracted: Path, steps: Sequence[Step], recipe: Curation, engine: Engine, keep_work: bool
 ) -> dict[str, Any]:
     """Bring the last step's shards, what was dropped and the report into place; run.json comes last."""
-    for name in ("shards", "dropped", "facts"):
+    for name in ("shards", "dropped", "cut", "facts"):
         shutil.rmtree(output / name, ignore_errors=True)
     (output / "shards").mkdir()
     kept = [path for path in steps[-1].shards if _rows(path)]
@@ -265,6 +268,11 @@ def _publish(
         (output / "dropped" / step.name).mkdir(parents=True)
         for number, path in enumerate(sorted((step.directory / "dropped").glob("*.jsonl"))):
             _link(path, output / "dropped" / step.name / f"{number:05d}.jsonl")
+        for name, rows in Cuts.joined(sorted((step.directory / "cut").glob("*.json"))).facts().items():
+            if rows:
+                (output / "cut" / step.name).mkdir(parents=True, exist_ok=True)
+                with whole(output / "cut" / step.name / f"{name}.jsonl") as aside:
+                    aside.write_bytes(_jsonl(rows))
         for leaf in step.layer.leaves:
             (output / "facts" / step.name).mkdir(parents=True, exist_ok=True)
             _link(step.directory / "plan" / leaf, output / "facts" / step.name / leaf)

@@ -20,7 +20,7 @@ import numpy as np
 
 from training.curation.documents import CurationError, Document
 from training.curation.engine import Engine
-from training.curation.layer import Decision, Judge, Layer
+from training.curation.layer import Decision, Judge, Layer, shown
 from training.whole import whole
 from training.windows import SEPARATOR, WINDOW, normalised, shortest, window_hashes
 
@@ -190,6 +190,7 @@ class Decontaminate(Layer):
     """
 
     name = "decontaminate"
+    cuts = True
     ngrams: str = ""
     share: float = 0.5
     cut: bool = False
@@ -227,25 +228,25 @@ class Decontaminate(Layer):
         if not self.cut:
             return Decision(reason="evaluation text", detail=detail, counts=counts)
         left, removed = self._without(document.text, known)
-        counts["paragraphs cut"] = removed
+        counts["paragraphs cut"] = len(removed)
         if not left.strip():
             return Decision(reason="evaluation text", detail=detail, counts=counts)
-        return Decision(document=dataclasses.replace(document, text=left), counts=counts)
+        return Decision(document=dataclasses.replace(document, text=left), counts=counts, cut=shown(removed))
 
-    def _without(self, text: str, known: Ngrams) -> tuple[str, int]:
-        """The text without the paragraphs that come from the texts found, and how many those are.
+    def _without(self, text: str, known: Ngrams) -> tuple[str, list[str]]:
+        """The text without the paragraphs that come from the texts found, and those paragraphs.
 
         Those go of which more than half is covered by windows of such a text; where there is none, the one that has most of them.
         What is left is looked at again, until no text is found.
         """
         paragraphs = text.split("\n")
-        before = len(paragraphs)
+        removed: list[str] = []
         while True:
             parts = [normalised(paragraph) for paragraph in paragraphs]
             (hits,) = known.look([b"".join(parts)])
             spans = [span for number, reached in hits.reached.items() if reached > self.share for span in hits.spans[number]]
             if not spans:
-                return "\n".join(paragraphs), before - len(paragraphs)
+                return "\n".join(paragraphs), removed
             sizes = np.array([len(part) for part in parts])
             ends = np.cumsum(sizes)
             edges = np.zeros(int(ends[-1]) + 1, dtype=np.int64)
@@ -256,4 +257,5 @@ class Decontaminate(Layer):
             mostly = 2 * of_each > sizes
             if not mostly.any():
                 mostly[np.argmax(of_each)] = True
+            removed += [paragraph for paragraph, goes in zip(paragraphs, mostly.tolist(), strict=True) if goes]
             paragraphs = [paragraph for paragraph, goes in zip(paragraphs, mostly.tolist(), strict=True) if not goes]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from training.curation.documents import ROW_GROUP, CurationError, Document
-from training.curation.layer import Decision, Judge, Layer
+from training.curation.layer import Decision, Judge, Layer, shown
 
 if TYPE_CHECKING:
     from training.curation.engine import Engine
@@ -38,6 +38,7 @@ class Exact(Layer):
 
     name: ClassVar[str] = "exact"
     version: ClassVar[int] = 1
+    cuts: ClassVar[bool] = True
 
     least_bytes: int = 100
     scaled: bool = True
@@ -140,14 +141,16 @@ class Exact(Layer):
         spans = [span for found in rounds for span in found]
         if not spans:
             return Decision(document=document)
-        left = data
+        left, pieces = data, []
         for found in rounds:
+            pieces += [left[start:end] for start, end in found]
             left = cut(left, found)
         counts = {"documents cut": 1, "spans cut": len(spans), "bytes cut": sum(end - start for start, end in spans)}
         remaining = len(left.strip())
         if remaining < max(1, self.least_left):
             return Decision(reason="repeated", detail=f"{remaining} of {len(data)} bytes are found nowhere before", counts=counts)
-        return Decision(document=dataclasses.replace(document, text=left.decode()), counts=counts)
+        gone = shown(piece.decode() for piece in pieces)
+        return Decision(document=dataclasses.replace(document, text=left.decode()), counts=counts, cut=gone)
 
 
 def cut(data: bytes, spans: Iterable[Sequence[int]]) -> bytes:

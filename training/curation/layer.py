@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from training.curation.documents import CurationError, Document
+
+EXCERPT = 300  # characters of a dropped document, and of a piece that is cut, that a person is shown
+SHOWN = 3  # pieces of one document
 
 if TYPE_CHECKING:
     from training.curation.engine import Engine
@@ -27,7 +31,8 @@ class Decision:
     """What becomes of a document: `document` as it goes on, or `reason` why it is dropped.
 
     `detail` is what a person sees beside a dropped one ("special characters .52 > .50"); `told` stands in its line besides. `counts` adds up
-    over documents, kept and dropped (e-mail addresses masked, bytes cut, lines removed).
+    over documents, kept and dropped (e-mail addresses masked, bytes cut, lines removed). `cut` are samples of what was taken out of a document that
+    stays (`shown`): of personal data the mask in its place.
     """
 
     document: Document | None = None
@@ -35,11 +40,17 @@ class Decision:
     detail: str = ""
     told: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    cut: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what neither keeps nor drops."""
         if (self.document is None) != bool(self.reason):
             raise CurationError("a decision keeps a document or gives a reason, one of the two")
+
+
+def shown(pieces: Iterable[str]) -> tuple[str, ...]:
+    """Samples of what was cut: the first SHOWN pieces that are not blank, the beginning of each."""
+    return tuple(itertools.islice((piece[:EXCERPT] for piece in pieces if piece.strip()), SHOWN))
 
 
 Judge = Callable[[Sequence[Document], int, int], list[Decision]]
@@ -51,6 +62,7 @@ class Layer(abc.ABC):
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    cuts: ClassVar[bool] = False  # whether it takes text out of documents that stay: then the sizes of some are told
     leaves: ClassVar[tuple[str, ...]] = ()  # files of its plan that stand beside the corpus
     files: ClassVar[tuple[str, ...]] = ()  # settings that name files or directories to be read
 

@@ -25,7 +25,7 @@ import numpy as np
 from training.curation import narrow
 from training.curation.documents import CurationError, Document
 from training.curation.engine import Engine
-from training.curation.layer import Decision, Judge, Layer
+from training.curation.layer import Decision, Judge, Layer, shown
 
 EMPTY, SHORT = "only frequent lines", "too little left without its frequent lines"
 LINES, BYTES = "lines removed", "bytes removed"
@@ -42,6 +42,7 @@ class Lines(Layer):
 
     name: ClassVar[str] = "lines"
     version: ClassVar[int] = 1
+    cuts: ClassVar[bool] = True
     most: int = 5
     bucket: int = 10_000_000
     least_characters: int = 2
@@ -100,14 +101,16 @@ class Lines(Layer):
         if not hit.any():
             return Decision(document=document)
         removed = {place for place, out in zip(places, hit.tolist(), strict=True) if out}
-        left = "\n".join(line for place, line in enumerate(document.text.split("\n")) if place not in removed)
+        lines = document.text.split("\n")
+        left = "\n".join(line for place, line in enumerate(lines) if place not in removed)
         counts = {LINES: len(removed), BYTES: len(document.text.encode()) - len(left.encode())}
         characters = len(left.strip())
         if characters == 0:
             return Decision(reason=EMPTY, detail=f"{len(removed)} lines", counts=counts)
         if characters < self.least_left:
             return Decision(reason=SHORT, detail=f"{characters} characters < {self.least_left}", counts=counts)
-        return Decision(document=dataclasses.replace(document, text=left), counts=counts)
+        cut = shown(lines[place] for place in sorted(removed))
+        return Decision(document=dataclasses.replace(document, text=left), counts=counts, cut=cut)
 
 
 def folded_lines(text: str, least: int) -> tuple[list[int], list[str]]:

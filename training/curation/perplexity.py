@@ -6,6 +6,10 @@ Where `models` names a directory of KenLM models (LANGUAGE.arpa.bin, .binary, .b
 pieces; LANGUAGE any code of the language, as SailCraft's id.arpa.bin), a language that has one is judged by it, in perplexity a token. Every other
 language is judged by a character model (`characters.py`) that is made of the documents of `text`, or of the embedded world where none are given, in bits a
 character. The two scales never meet: documents are compared within their language.
+
+A model of SentencePiece pieces reads a text in the form in which SailCraft (`code/data_cleaning/filtering.py`, commit 664a924; after CCNet, Wenzek et al. 2020)
+gives it to its models, for which its ceilings are meant (`sailcraft_form`). SailCraft rounds the perplexity to a decimal before it compares; here it is compared
+as it is. facts/NN-perplexity/perplexity.json says of each language by which model it was judged, and what the worst kept and the best dropped have.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +39,23 @@ FACTS = "perplexity.json"
 SAILCRAFT = {"eng": 1500.0, "ind": 3500.0, "vie": 3500.0, "cmn": 2095.0, "tha": 3500.0, "lao": 3000.0, "zsm": 5000.0}
 SAILCRAFT_DEFAULT = 10_000.0
 
+# SailCraft's form. It lists ten of Unicode's space separators and the sign of a missing object: all of them are spaces here.
+_UNPRINTED = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
+_DIGIT = re.compile(r"\d")  # of any script
+_SPACES = dict.fromkeys(["\ufffc", *(chr(point) for point in range(0x3001) if unicodedata.category(chr(point)) == "Zs")], " ")
+_PUNCTUATION = {
+    **dict(zip("。？！；（）【】〈〉～％", ".?!;()[]<>~%", strict=True)),
+    **dict.fromkeys("“”„«»「」《》", '"'),
+    **dict.fromkeys("’´", "'"),
+    **dict.fromkeys("，、", ","),
+    **dict.fromkeys("：∶", ":"),
+    **dict.fromkeys("–━►", "-"),
+    "—": " - ",
+    "．": ". ",
+    "…": "...",
+}
+_SIGNS = str.maketrans({**_SPACES, **_PUNCTUATION})
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Perplexity(Layer):
@@ -44,7 +66,9 @@ class Perplexity(Layer):
     """
 
     name = "perplexity"
+    version = 2
     files = ("models", "text")
+    leaves = (FACTS,)
     models: str = ""
     text: tuple[str, ...] = ()
     by: Literal["share", "ceiling"] = "share"
@@ -164,12 +188,18 @@ def perplexities(model: str, texts: Sequence[str]) -> ranking.Floats:
     if model.endswith(".npz"):
         return _characters(model, Path(model).stat().st_mtime_ns).bits(texts)
     scorer, pieces = _kenlm(model)
-    lines = [" ".join(pieces.encode(line, out_type=str)) if pieces else line for line in map(_line, texts)]
+    lines = [" ".join(pieces.encode(sailcraft_form(text), out_type=str)) if pieces else _line(text) for text in texts]
     return np.array([10.0 ** (-scorer.score(line) / (len(line.split()) + 1)) for line in lines], dtype=np.float64)
 
 
+def sailcraft_form(text: str) -> str:
+    """A text as SailCraft's models read it: control characters out (line feeds and tabs too, nothing in their place), every space a plain one, digits of all
+    scripts 0, punctuation of Unicode that of ASCII. Letters keep their case."""
+    return _DIGIT.sub("0", _UNPRINTED.sub("", text).strip()).translate(_SIGNS)
+
+
 def _line(text: str) -> str:
-    """A text as KenLM reads it: one line, control characters out, digits alike."""
+    """A text as a KenLM model of words reads it: one line, control characters out, digits alike."""
     one = " ".join(text.split())
     return "".join("0" if letter.isdigit() else letter for letter in one if unicodedata.category(letter) != "Cc")
 

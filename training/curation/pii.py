@@ -12,14 +12,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from training.curation import pii_forms as forms
 from training.curation.documents import Document
-from training.curation.layer import Decision, Judge, Layer
+from training.curation.layer import Decision, Judge, Layer, shown
 
+AROUND = 40  # characters on either side of a mask that a sample shows
 _NATIVE = re.compile(r"[^\W\D0-9]")  # a digit, not one of ASCII
 
 
@@ -49,7 +50,11 @@ class Pii(Layer):
             decisions = []
             for document in documents:
                 text, counts = mask(document.text, kinds)
-                decisions.append(Decision(document=dataclasses.replace(document, text=text) if counts else document, counts=counts))
+                if not counts:
+                    decisions.append(Decision(document=document))
+                    continue
+                cut = shown(in_context(text, counts))
+                decisions.append(Decision(document=dataclasses.replace(document, text=text), counts=counts, cut=cut))
             return decisions
 
         return judge
@@ -70,6 +75,14 @@ def mask(text: str, kinds: Sequence[str] = forms.KINDS) -> tuple[str, Counter[st
             place = end
         text = "".join([*parts, text[place:]])
     return text, counts
+
+
+def in_context(text: str, kinds: Iterable[str]) -> Iterator[str]:
+    """Of each kind its first mask in a masked text, with the text around it: a person sees what was taken for personal data, and not the datum."""
+    for kind in kinds:
+        start = text.find(f"<{kind}>")
+        if start >= 0:  # a longer mask may have taken it in
+            yield text[max(0, start - AROUND) : start + len(kind) + 2 + AROUND]
 
 
 def _found(text: str, kinds: Sequence[str]) -> Iterator[tuple[int, int, str]]:

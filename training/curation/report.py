@@ -1,6 +1,6 @@
 """What became of a corpus, for people: `python -m training.curation report CORPUS` prints it and writes CORPUS/report.html.
 
-A line a layer (seen, kept, dropped, bytes), under it the reasons with samples of what was dropped; a table by language; what the corpus holds by
+A line a layer (seen, kept, dropped, bytes), under it the reasons with samples of what was dropped and cut; a table by language; what the corpus holds by
 source and licence; what could not be read, and, apart from it, what was kept with a remark.
 """
 
@@ -16,6 +16,8 @@ from training.curation.chain import read_report
 from training.curation.documents import CurationError
 
 SAMPLES = 3  # dropped documents shown a reason
+CUT = 6  # things cut shown a layer
+WIDTH = 120  # characters of a sample in text
 LOOKED_AT = 20_000  # lines of a layer's dropped files that are searched for samples
 
 
@@ -33,16 +35,24 @@ def samples(corpus: Path, step: str) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for row in _rows(corpus / "dropped" / step):
         found.setdefault(row["reason"], {}).setdefault(row["language"], []).append(row)
-    chosen = {}
-    for reason, languages in found.items():
-        turns = [rows[turn] for turn in range(SAMPLES) for rows in languages.values() if turn < len(rows)]
-        chosen[reason] = turns[:SAMPLES]
-    return chosen
+    return {reason: _in_turns(languages, SAMPLES) for reason, languages in found.items()}
 
 
-def _rows(directory: Path) -> Iterator[dict[str, Any]]:
+def cut(corpus: Path, step: str) -> list[dict[str, Any]]:
+    """A few things that a step cut from documents that stay, the first of each language before a second."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in _rows(corpus / "cut" / step, "samples.jsonl"):
+        found.setdefault(row["language"], []).append(row)
+    return _in_turns(found, CUT)
+
+
+def _in_turns(languages: dict[str, list[dict[str, Any]]], most: int) -> list[dict[str, Any]]:
+    return [rows[turn] for turn in range(most) for rows in languages.values() if turn < len(rows)][:most]
+
+
+def _rows(directory: Path, pattern: str = "*.jsonl") -> Iterator[dict[str, Any]]:
     looked = 0
-    for path in sorted(directory.glob("*.jsonl")):
+    for path in sorted(directory.glob(pattern)):
         with path.open(encoding="utf-8") as file:
             for line in file:
                 looked += 1
@@ -51,8 +61,8 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def text(report: dict[str, Any]) -> str:
-    """The report as plain text."""
+def text(report: dict[str, Any], corpus: Path | None = None) -> str:
+    """The report as plain text; with samples where the corpus is given."""
     lines = [f"{'layer':<16} {'seen':>10} {'kept':>10} {'dropped':>9} {'MB seen':>9} {'MB kept':>9}"]
     for layer in report["layers"]:
         share = f"{layer['dropped'] / layer['seen']:.1%}" if layer["seen"] else "-"
@@ -60,8 +70,12 @@ def text(report: dict[str, Any]) -> str:
             f"{layer['name']:<16} {layer['seen']:>10,} {layer['kept']:>10,} {share:>9} "
             f"{layer['seen_bytes'] / 1e6:>9.2f} {layer['kept_bytes'] / 1e6:>9.2f}"
         )
-        lines += [f"    {count:>9,}  {reason}" for reason, count in sorted(layer["reasons"].items(), key=lambda item: -item[1])]
+        dropped = samples(corpus, layer["step"]) if corpus else {}
+        for reason, count in sorted(layer["reasons"].items(), key=lambda item: -item[1]):
+            lines.append(f"    {count:>9,}  {reason}")
+            lines += [_sample("dropped", row["language"], row["excerpt"]) for row in dropped.get(reason, [])]
         lines += [f"    {count:>9,}  ({what})" for what, count in sorted(layer["counts"].items())]
+        lines += [_sample("cut", row["language"], row["what"]) for row in cut(corpus, layer["step"])] if corpus else []
     lines += ["", f"{'language':<10} {'read':>10} {'in the corpus':>14} {'MB':>9}"]
     for language, (seen, kept, size) in _languages(report).items():
         lines.append(f"{language or '(none)':<10} {seen:>10,} {kept:>14,} {size / 1e6:>9.2f}")
@@ -75,6 +89,12 @@ def text(report: dict[str, Any]) -> str:
     lines += [f"kept with a remark: {report.get('remarks', 0):,} (quarantine.jsonl, `kept` is true)"]
     lines += [f"    {count:>9,}  {reason}" for reason, count in _most(report.get("remark_reasons", {}))]
     return "\n".join(lines)
+
+
+def _sample(what: str, language: str, said: str) -> str:
+    """A line of what was dropped or cut; nothing in it that moves a terminal's cursor."""
+    one = "".join(letter for letter in " ".join(said.split()) if letter.isprintable())
+    return f"{'':>15}{what}, {language or 'no language'}: {one[:WIDTH]}{'...' if len(one) > WIDTH else ''}"
 
 
 def _most(reasons: dict[str, int]) -> list[tuple[str, int]]:
@@ -145,6 +165,13 @@ def page(corpus: Path, report: dict[str, Any], dropped: Path | None = None) -> s
                     f"<blockquote dir=auto>{e(row['excerpt'])}<br><small>{e(row['language'] or 'no language')} · {e(row['id'])} · "
                     f"{e(row['detail'])}</small></blockquote>"
                 )
+            parts.append("</details>")
+        if pieces := cut(dropped or corpus, layer["step"]):
+            parts.append("<details><summary>What was cut from documents that stay: samples</summary>")
+            parts += [
+                f"<blockquote dir=auto>{e(row['what'])}<br><small>{e(row['language'] or 'no language')} · {e(row['id'])}</small></blockquote>"
+                for row in pieces
+            ]
             parts.append("</details>")
     parts.append("<h2>Languages</h2><div class=wide><table><tr><th>language<th>read<th>in the corpus<th>MB</tr>")
     parts += [

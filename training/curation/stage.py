@@ -2,7 +2,7 @@
 
 A crawl is the embedded one, files of the user's (read where they lie) or text sources, of which shards are made first.
 
-result/shards/ dropped/ facts/ quarantine.jsonl report.json report.html as `python -m training.curation run` leaves them
+result/shards/ dropped/ cut/ facts/ quarantine.jsonl report.json report.html as `python -m training.curation run` leaves them
 result/truth.jsonl                                                      of an embedded crawl: what was planted, and what should become of it
 """
 

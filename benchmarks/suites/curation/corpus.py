@@ -2,6 +2,7 @@
 
 shards/*.parquet           what was kept; the column `record`, where there is one, is the WARC record id
 dropped/NN-LAYER/*.jsonl   what each layer dropped
+cut/NN-LAYER/sizes.jsonl   bytes before and after a layer that cuts, of a few documents
 truth.jsonl                of the embedded crawl: what was planted (training/world/crawl_truth.py)
 """
 
@@ -105,12 +106,23 @@ def kept(artifact: Path, suite: str) -> Iterator[Kept]:
 def dropped(step: Path, suite: str) -> Iterator[dict[str, Any]]:
     """What a layer dropped, in order: id, reason, excerpt, language, record. Raises SuiteError naming file and line."""
     for path in sorted(step.glob("*.jsonl")):
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    yield dict(json.loads(line))
-                except (ValueError, TypeError) as error:
-                    raise SuiteError(f"suite {suite}: {path}, line {number}: {error}") from error
+        yield from _lines(path, suite)
+
+
+def _lines(path: Path, suite: str) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield dict(json.loads(line))
+            except (ValueError, TypeError) as error:
+                raise SuiteError(f"suite {suite}: {path}, line {number}: {error}") from error
+
+
+def sizes(artifact: Path, suite: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(layer, row) of the documents whose sizes are told: id, record, language, bytes, left. Raises SuiteError naming file and line."""
+    for path in sorted((artifact / "cut").glob("*/sizes.jsonl")):
+        for row in _lines(path, suite):
+            yield layer_of(path.parent), row
 
 
 def matched(planted: Sequence[tuple[Truth, Outcome]]) -> list[tuple[str, Truth, Outcome]]:

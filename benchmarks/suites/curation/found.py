@@ -10,24 +10,22 @@ import dataclasses
 import hashlib
 import heapq
 import itertools
-import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from benchmarks.suites.curation import corpus, measures, scores
+from benchmarks.suites.curation import corpus, measures, private, scores
 from benchmarks.suites.curation.corpus import KEPT, Kept
-from benchmarks.suites.curation.scores import Judged, ratio, share_dropped
+from benchmarks.suites.curation.scores import Judged, ratio, share_cut, share_dropped
 from harness.suites import Metric
 from training import languages as known
 
 LAYERS = ("ids", *scores.LAYERS)
+CUTTING = ("lines", "exact", "decontaminate")
 DOCUMENTS, LEAST = 2_000, 20
 BATCH = 1_000  # excerpts that are identified at once
 EXCERPT = 200  # characters shown of a document
-# An address, simply: not the pattern by which the layer `pii` finds one.
-ADDRESS = re.compile(r"[A-Za-z0-9]@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
 
 Item = TypeVar("Item")
 
@@ -81,18 +79,24 @@ class Found:
         """They follow from the layers."""
         for layer in self.layers:
             yield share_dropped(layer)
+            if layer in CUTTING:
+                yield share_cut(layer)
         yield ratio("purity", "own_characters", "decided_characters", "higher", binary=False)
         yield ratio("private_left", "private_left", "private", "lower")
         yield ratio("duplicates_left", "duplicates_left", "compared", "lower")
         yield ratio("present", "present", "wanted", "higher")
 
     def judged(self, artifact: Path, suite: str, languages: Sequence[str]) -> Iterator[Judged]:
-        """Those of documents, of compared documents, and of the `least` that a language should have. Raises SuiteError."""
+        """Those of documents, of compared documents, of what was cut, and of the `least` that a language should have. Raises SuiteError."""
         steps = corpus.steps(artifact, suite)
         met = {iso: Draw[Met](self.documents) for iso in languages}
         alike = {iso: Draw[Kept](self.compared) for iso in languages}
         held: Counter[str] = Counter()
+        sizes = list(corpus.sizes(artifact, suite))
+        filed = {str(row["id"]): _iso(row["language"] or "") for _, row in sizes}  # until it is met: a layer may name the language later
         for document in corpus.kept(artifact, suite):
+            if document.id in filed:
+                filed[document.id] = _iso(document.language)
             if (iso := _iso(document.language)) in met:
                 held[iso] += 1
                 cluster = document.record or document.id
@@ -100,10 +104,13 @@ class Found:
                 met[iso].offer(_key(one.name), one.name, one)
                 alike[iso].offer(*measures.place(document), document)
         for iso, one in _dropped(steps, suite):
+            if one.name in filed:
+                filed[one.name] = iso
             if iso in met:
                 met[iso].offer(_key(one.name), one.name, one)
         yield from self._documents({iso: draw.items() for iso, draw in met.items()}, [corpus.layer_of(step) for step in steps])
         yield from self._compared({iso: draw.items() for iso, draw in alike.items()})
+        yield from self._cut([(layer, filed[str(row["id"])], row) for layer, row in sizes if filed[str(row["id"])] in met])
         for iso in languages:
             for number in range(1, self.least + 1):
                 name = f"{iso}/present-{number}"
@@ -112,7 +119,7 @@ class Found:
                 yield Judged(name=name, cluster=name, language=iso, stratum="present", values=values, shown=shown)
 
     def _documents(self, met: dict[str, list[Met]], order: list[str]) -> Iterator[Judged]:
-        """What became of each; of those kept, the language of their text and whether an address stands in it."""
+        """What became of each; of those kept, the language of their text and whether personal data stands in it."""
         first = {layer: order.index(layer) for layer in dict.fromkeys(order)}
         for iso, documents in met.items():
             texts = [(one.text, iso) for one in documents if one.end == KEPT and _told(iso)]
@@ -123,11 +130,25 @@ class Found:
                     values[f"seen_by_{layer}"] = float(one.step >= first.get(layer, 0))
                     values[f"dropped_by_{layer}"] = float(one.end == layer)
                 if one.end == KEPT:
-                    values |= {"private": 1.0, "private_left": float(bool(ADDRESS.search(one.text)))}
+                    values |= {"private": 1.0, "private_left": float(private.stands(one.text))}
                     if _told(iso):
                         values["own_characters"], values["decided_characters"] = map(float, next(pure))
                 shown = {"became": one.end, "reason": one.reason, "text": one.text[:EXCERPT]}
                 yield Judged(name=f"{iso}/{one.name}", cluster=one.cluster, language=iso, stratum=one.end, values=values, shown=shown)
+
+    def _cut(self, sizes: Sequence[tuple[str, str, dict[str, Any]]]) -> Iterator[Judged]:
+        """One a document whose sizes are told, with what each layer that kept it met and cut."""
+        values: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+        for layer, iso, row in sizes:
+            if layer in self.layers and layer in CUTTING:
+                name = str(row["id"])
+                values[iso, name, str(row["record"] or name)].update(
+                    {f"met_by_{layer}": row["bytes"], f"cut_by_{layer}": row["bytes"] - row["left"]}
+                )
+        for (iso, name, cluster), found in values.items():
+            shown = {what: str(size) for what, size in found.items()}
+            told = {what: float(size) for what, size in found.items()}
+            yield Judged(name=f"{iso}/cut/{name}", cluster=cluster, language=iso, stratum="cut", values=told, shown=shown)
 
     def _compared(self, kept: dict[str, list[Kept]]) -> Iterator[Judged]:
         """Whether each has another of its language that is a near duplicate."""

@@ -35,3 +35,8 @@ def ratio(name: str, numerator: str, denominator: str, direction: Literal["highe
 def share_dropped(layer: str) -> Metric:
     """Of what reached a layer, the share it dropped: neither much nor little is good, so there is no best."""
     return Metric(name=f"share_{layer}", numerator=f"dropped_by_{layer}", denominator=f"seen_by_{layer}", direction="lower", binary=True)
+
+
+def share_cut(layer: str) -> Metric:
+    """Of the bytes that a layer met in the documents it kept, the share it cut: no best either."""
+    return Metric(name=f"text_cut_{layer}", numerator=f"cut_by_{layer}", denominator=f"met_by_{layer}", direction="lower", binary=False)

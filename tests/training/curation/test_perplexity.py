@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.curation import characters, ranking
+from training.curation import chain, characters, ranking
 from training.curation.characters import ORDER, CharacterModel, plain
 from training.curation.documents import CurationError, Document, read, write
 from training.curation.engine import Engine
-from training.curation.perplexity import FACTS, Perplexity, perplexities
+from training.curation.perplexity import FACTS, Perplexity, perplexities, sailcraft_form
+from training.curation.settings import Curation
 from training.recipe import WorldText
 from training.world import text as world
 
@@ -242,6 +243,25 @@ def test_a_kenlm_model_is_read_where_the_user_has_one(tmp_path: Path) -> None:
     assert [decision.reason for decision in decisions] == ["", "perplexity"]
 
 
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("Harga\u00a0Rp 1.250，naik！", "Harga Rp 0.000,naik!"),  # the case stays, each digit is a 0
+        ("satu\ndua\ttiga\x07\x7f\x9f ", "satuduatiga"),  # control characters leave nothing, the ends are stripped
+        ("“Ya”，kata「dia」《buku》«x» „y", '"Ya",kata"dia""buku""x" "y'),
+        ("a—b–c━d►e…f．g", "a - b-c-d-e...f. g"),
+        ("（甲）【乙】〈丙〉：丁∶戊；己？庚。辛、壬～９％", "(甲)[乙]<丙>:丁:戊;己?庚.辛,壬~0%"),
+        ("dia’s ´x\ufffcy\u3000z\u2009w", "dia's 'x y z w"),
+        ("๑๒ ၃ ១ １ ²", "00 0 0 0 ²"),  # a fullwidth one too, which SailCraft's table of punctuation names, after the digits
+        ("a  b", "a  b"),  # SentencePiece makes one of two spaces
+        ("\n\x00 ", ""),
+    ],
+)
+def test_the_form_of_sailcrafts_models_by_hand(text: str, form: str) -> None:
+    assert sailcraft_form(text) == form
+    assert sailcraft_form(form) == form
+
+
 def test_a_kenlm_model_of_pieces_reads_them(tmp_path: Path) -> None:
     """As SailCraft's: a SentencePiece model beside it. A model of its pieces, by hand, whose one bigram does not occur: perplexity is that of the pieces and the end."""
     pytest.importorskip("kenlm", reason="kenlm is not installed: pip install kenlm")
@@ -257,11 +277,31 @@ def test_a_kenlm_model_of_pieces_reads_them(tmp_path: Path) -> None:
     (tmp_path / "ind.arpa").write_text(
         f"\\data\\\nngram 1={len(table)}\nngram 2=1\n\n\\1-grams:\n{rows}\n\\2-grams:\n-3\t<s> </s>\n\n\\end\\\n", encoding="utf-8"
     )
-    text = "ikan dibawa perahu"
-    said = pieces.encode(text, out_type=str)
-    expected = 10 ** (-(sum(table.get(piece, -9.0) for piece in said) - 0.75) / (len(said) + 1))
-    assert len(said) > len(text.split())
-    assert perplexities(str(tmp_path / "ind.arpa"), [text])[0] == pytest.approx(expected, rel=1e-4)
+    for text, form in (
+        ("ikan dibawa perahu", "ikan dibawa perahu"),
+        ("“ikan”\x07 4 dibawa，\nperahu — 25", '"ikan" 0 dibawa,perahu  -  00'),
+    ):
+        said = pieces.encode(form, out_type=str)
+        expected = 10 ** (-(sum(table.get(piece, -9.0) for piece in said) - 0.75) / (len(said) + 1))
+        assert len(said) > len(text.split())
+        assert perplexities(str(tmp_path / "ind.arpa"), [text])[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_facts_stand_beside_the_corpus_and_say_which_model_judged(pool: Path, tmp_path: Path) -> None:
+    """Beside it and not in it: the corpus is what the judged documents are."""
+    for workers in (1, 2):
+        chain.run(Curation(layers=(Perplexity(share=0.9),)), [str(pool)], tmp_path / f"out{workers}", Engine(workers=workers))
+    facts = [(tmp_path / f"out{workers}" / "facts" / "01-perplexity" / FACTS).read_bytes() for workers in (1, 2)]
+    assert facts[0] == facts[1]
+    told = json.loads(facts[0])
+    assert (told["tha"]["documents"], told["tha"]["kept"], told["tha"]["model"]) == (30, 27, "characters")
+    shards = [[path.read_bytes() for path in sorted((tmp_path / f"out{workers}" / "shards").iterdir())] for workers in (1, 2)]
+    assert shards[0] == shards[1]
+    kept = [document for path in sorted((tmp_path / "out1" / "shards").iterdir()) for document in read(path, lambda _: None)]
+    expected = run(Perplexity(share=0.9), pool, tmp_path / "work")
+    assert {document.id: document.extra.get("perplexity") for document in kept} == {
+        name: decided.extra.get("perplexity") for name, (_, decided, _) in expected.items() if decided
+    }
 
 
 def test_kenlm_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

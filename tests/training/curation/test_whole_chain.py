@@ -57,6 +57,8 @@ def test_every_layer_has_work_here(undisturbed: dict[str, bytes]) -> None:
         assert (
             sum(undisturbed[name].count(b"\n") for name in undisturbed if name.startswith(f"dropped/{layer['step']}/")) == layer["dropped"]
         )
+    for step in (layer["step"] for layer in report["layers"] if layer["name"] in (*CHANGES, "exact")):
+        assert undisturbed[f"cut/{step}/samples.jsonl"].count(b"\n") > 0, step
     assert len([name for name in undisturbed if name.startswith("shards/")]) == 3
     assert {entry["language"] for entry in report["corpus"]} == set(whole_chain.LANGUAGES)
     assert report["quarantined"] > 0
