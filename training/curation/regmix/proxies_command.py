@@ -89,8 +89,11 @@ def parser() -> argparse.ArgumentParser:
     model = made.add_argument_group("model, each option over what --size says")
     model.add_argument("--size", choices=tuple(SIZES), default="nano", help="nano: about a second of one core; 1M: RegMix's, for a GPU")
     for name in (*SHAPE, *LENGTH):
-        model.add_argument(f"--{name}", type=int)
-    model.add_argument("--learning-rate", type=float)
+        of = ", ".join(
+            f"{size} {getattr(each.settings.architecture if name in SHAPE else each.settings, name)}" for size, each in SIZES.items()
+        )
+        model.add_argument(f"--{name}", type=int, help=of)
+    model.add_argument("--learning-rate", type=float, help="nano 0.01, 1M 0.0004")
     return made
 
 
