@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import fcntl
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from tests.training import small
@@ -16,7 +19,7 @@ from training.curation.documents import CurationError, Document
 from training.curation.documents import write as write_shard
 from training.pretraining import counts
 from training.pretraining.corpus import end_of_document, tokenise
-from training.pretraining.counts import Statistics, statistics, table
+from training.pretraining.counts import Statistics, licensed, statistics, table
 from training.pretraining.mapped import Header, Tokens, TokensError
 from training.pretraining.scratch import train_tokenizer
 from training.pretraining.tokens import JOURNAL, MANIFEST, UNFINISHED, build, main
@@ -238,6 +241,47 @@ def test_the_table_as_text(drawn: dict[str, int] | None, lines: Sequence[str]) -
     assert table(statistics([corpus("a", "ind", 1200)], drawn)).splitlines()[:2] == lines
 
 
+counted = st.dictionaries(st.sampled_from(["", "MIT", "CC-BY-4.0", "CC-BY-NC-4.0 + ODC-BY"]), st.integers(1, 50))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["ind", "tha", "vie"]), counted, st.integers(0, 5)), min_size=1, max_size=6),
+    st.one_of(st.none(), st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))),
+)
+def test_every_document_and_every_drawn_token_is_under_one_licence(
+    made: list[tuple[str, dict[str, int], int]], budgets: tuple[int, int, int] | None
+) -> None:
+    """Of corpora that say the licence of all documents, of some, or of none."""
+    corpora = [
+        dataclasses.replace(corpus(str(number), language, 100), documents=unsaid + sum(known.values()), licences=known)
+        for number, (language, known, unsaid) in enumerate(made)
+    ]
+    there = {one.language for one in corpora if one.documents}
+    drawn = (
+        None if budgets is None else {name: tokens for name, tokens in zip(("ind", "tha", "vie"), budgets, strict=True) if name in there}
+    )
+    rows = licensed(corpora, drawn)
+    for row in statistics(corpora, drawn):
+        own = [each for each in rows if each.language == row.language]
+        assert sum(each.documents for each in own) == row.documents
+        assert len({each.licence for each in own}) == len(own)
+        if row.documents:
+            assert sum(each.share for each in own) == pytest.approx(1)
+            assert [each.drawn is None for each in own] == [drawn is None] * len(own)
+            assert sum(each.drawn or 0 for each in own) == pytest.approx(row.drawn or 0)
+        for each in own:
+            mine = [(known, unsaid) for language, known, unsaid in made if row.language in (language, counts.TOTAL)]
+            if each.licence == counts.NOT_SAID:
+                assert each.documents == sum(known.get("", 0) + unsaid for known, unsaid in mine)
+            else:
+                assert each.documents == sum(known.get(each.licence, 0) for known, _ in mine)
+    of_run = [each.of_run for each in rows if each.language == counts.TOTAL and each.of_run is not None]
+    if drawn and sum(drawn.values()):
+        assert sum(of_run) == pytest.approx(1)
+    else:
+        assert not of_run
+
+
 def test_nothing_has_no_bytes_a_token() -> None:
     (total,) = statistics([], {})
     assert (total.bytes_per_token, total.epochs) == (0, None)
@@ -259,12 +303,30 @@ def test_the_command_says_what_a_mixture_draws_of_the_corpora_and_how_often(
     mixture = tmp_path / "mixture.csv"
     mixture.write_text("language,weight,epochs\neng,0.25,\nind,0.75,\nund,0,\n")
     assert counts.main([*map(str, outputs), "--mixture", str(mixture), "--budget", "4e3"]) == 0
-    found = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    out, _, block = capsys.readouterr().out.partition("\n\n")
+    found = {line.split()[0]: line.split() for line in out.splitlines()}
     for language, drawn in (("eng", 1000), ("ind", 3000), ("und", 0), ("total", 4000)):
         there = held.get(language, sum(held.values()))
         assert found[language][3:] == [f"{there:,}", found[language][4], f"{drawn:,}", f"{drawn / there:.2f}"]
+    assert "drawn tokens by their share of a language's documents" in block.splitlines()[0]
+    lines = [line.split() for line in block.replace("(not said)", "(not-said)").splitlines()[2:]]
+    # of 18 English documents 9 name a licence, no other does; the run draws 1000 tokens of English, 3000 of Indonesian
+    assert [line for line in lines if line[0] == "eng"] == [
+        ["eng", "(not-said)", "9", "50.00%", "500", "12.50%"],
+        ["eng", "CC0-1.0", "9", "50.00%", "500", "12.50%"],
+    ]
+    assert [line for line in lines if line[0] in ("ind", "und")] == [
+        [language, "(not-said)", "9", "100.00%", *drawn]
+        for language, drawn in sorted(
+            {"ind": ["3,000", "75.00%"], "und": ["0", "0.00%"]}.items(), key=lambda item: (-held[item[0]], item[0])
+        )
+    ]
+    assert lines[-2:] == [["total", "(not-said)", "27", "75.00%", "3,500", "87.50%"], ["total", "CC0-1.0", "9", "25.00%", "500", "12.50%"]]
     assert counts.main([str(outputs[0] / "ind")]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["language", "ind", "total"]
+    out, _, block = capsys.readouterr().out.partition("\n\n")
+    assert [line.split()[0] for line in out.splitlines()] == ["language", "ind", "total"]
+    assert [line.split()[0] for line in block.splitlines()] == ["licences", "language", "ind", "total"]
+    assert "drawn" not in block
 
 
 def test_the_command_of_counts_names_what_is_amiss(

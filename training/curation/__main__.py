@@ -4,6 +4,7 @@ run RECIPE.toml --input 'crawl/*.warc.gz' --output corpus/     the whole chain; 
 LAYER --input a.jsonl --output out/ [--set near.verify=false]  one layer alone (`extract` reads files and does nothing more)
 run RECIPE.toml --input hub:DATASET/CONFIG/SPLIT --hub DIR ... a data set of a local mirror of the Hub; its origin is in the recipe
 report corpus/                                                 what was dropped and why
+proxies --input corpus/shards --directory DIR                  RegMix's runs on the corpus: tiny models, each on a mixture of its languages
 mixture --mixtures runs.csv --losses losses.csv --output ...   RegMix from any runs
 messages --input chat.jsonl --output out/                      conversations: the malformed and the duplicates are put aside
 select --input scored.parquet --quotas quotas.csv --output out/   the second stage of instruction tuning: the best that are not alike
@@ -24,6 +25,7 @@ from training.curation.layer import LAYERS
 
 # Commands with options of their own: each a module with a `main`, imported when it is asked for.
 COMMANDS = {
+    "proxies": "training.curation.regmix.proxies_command",
     "mixture": "training.curation.regmix.command",
     "messages": "training.curation.messages",
     "select": "training.curation.selection_command",
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.curation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|mixture|messages|select|LAYER")
+    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|proxies|mixture|messages|select|LAYER")
     for name in ("run", "extract", *LAYERS):
         command = commands.add_parser(
             name, help="the layers of a recipe" if name == "run" else f"the layer {name} alone", epilog=_settings(name)
@@ -88,7 +90,12 @@ def _parser() -> argparse.ArgumentParser:
         )
     report = commands.add_parser("report", help="print what was dropped and why; write report.html")
     report.add_argument("corpus", type=Path)
-    for name, told in (("mixture", "RegMix from any runs"), ("messages", "conversations"), ("select", "the best that are not alike")):
+    for name, told in (
+        ("proxies", "RegMix's runs on a corpus"),
+        ("mixture", "RegMix from any runs"),
+        ("messages", "conversations"),
+        ("select", "the best that are not alike"),
+    ):
         commands.add_parser(name, help=told, add_help=False)
     return parser
 

@@ -4,6 +4,7 @@
 
 DIR is what `training.pretraining.tokens` wrote, or one corpus of it; corpora of one language are one row. With a mixture (`training.curation
 mixture` writes one) and the tokens that a run reads in all, the table says how many are drawn of each language and how often that reads its text.
+Under it stands, for each language, under which licences its documents are, and for a mixture what of the drawn tokens falls under each.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.pretraining.mapped import HEADER, Header, Tokens, TokensError
 
 TOTAL = "total"
+NOT_SAID = "(not said)"  # the licence of documents that name none
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,57 @@ def _row(language: str, corpora: Sequence[Header], drawn: int | None) -> Statist
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Licensed:
+    """The documents of a language under one licence, and their `share` of its documents; for a run the tokens drawn of them and those of the run.
+
+    A corpus counts documents by licence, not tokens: what is drawn of a language falls on its licences as its documents do.
+    """
+
+    language: str
+    licence: str
+    documents: int
+    share: float
+    drawn: float | None = None
+    of_run: float | None = None
+
+
+def licensed(corpora: Sequence[Header], drawn: Mapping[str, int] | None = None) -> list[Licensed]:
+    """A row a language and licence, languages in the order of `statistics`, most documents first; then the licences of all together."""
+    *languages, total = statistics(corpora, drawn)
+    rows: list[Licensed] = []
+    for row in languages:
+        counted: Counter[str] = Counter()
+        for corpus in corpora:
+            if corpus.language == row.language:
+                counted.update({licence or NOT_SAID: documents for licence, documents in corpus.licences.items()})
+        if unsaid := row.documents - counted.total():  # a corpus that was written without
+            counted[NOT_SAID] += unsaid
+        own = []
+        for licence, documents in counted.items():
+            share = documents / row.documents
+            tokens = None if row.drawn is None else row.drawn * share
+            of_run = tokens / total.drawn if tokens is not None and total.drawn else None
+            own.append(Licensed(language=row.language, licence=licence, documents=documents, share=share, drawn=tokens, of_run=of_run))
+        rows += sorted(own, key=_most)
+    together: dict[str, tuple[int, float | None]] = {}
+    for each in rows:
+        documents, tokens = together.get(each.licence, (0, None if total.drawn is None else 0.0))
+        together[each.licence] = (documents + each.documents, None if tokens is None else tokens + (each.drawn or 0.0))
+    everything = [
+        Licensed(
+            language=TOTAL,
+            licence=licence,
+            documents=documents,
+            share=documents / total.documents,
+            drawn=tokens,
+            of_run=None if tokens is None or not total.drawn else tokens / total.drawn,
+        )
+        for licence, (documents, tokens) in together.items()
+    ]
+    return rows + sorted(everything, key=_most)
+
+
 def table(rows: Sequence[Statistics]) -> str:
     """The rows as text, columns aligned; what is drawn is left out where no run is looked at."""
     run = any(row.drawn is not None for row in rows)
@@ -72,9 +126,33 @@ def table(rows: Sequence[Statistics]) -> str:
         if run:
             cells += [f"{row.drawn or 0:,}", "-" if row.epochs is None else f"{row.epochs:.2f}"]
         lines.append(cells)
+    return _aligned(lines, 1)
+
+
+def licence_table(rows: Sequence[Licensed]) -> str:
+    """The rows as text; what is drawn is left out where no run is looked at."""
+    run = any(row.drawn is not None for row in rows)
+    lines = [["language", "licence", "documents", "share", *(("drawn", "of the run") if run else ())]]
+    for row in rows:
+        cells = [row.language, row.licence, f"{row.documents:,}", f"{row.share:.2%}"]
+        if run:
+            cells += [f"{row.drawn or 0:,.0f}", f"{row.of_run or 0:.2%}"]
+        lines.append(cells)
+    return _aligned(lines, 2)
+
+
+def _most(row: Licensed) -> tuple[int, str]:
+    return -row.documents, row.licence
+
+
+def _aligned(lines: Sequence[Sequence[str]], names: int) -> str:
+    """Cells in columns, the first `names` to the left."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        "  ".join(
+            cell.ljust(width) if column < names else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
     )
 
@@ -110,7 +188,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         drawn = files.in_tokens(files.read_mixture(given.mixture), round(given.budget)) if given.mixture else None
-        print(table(statistics(headers(given.corpora), drawn)))
+        corpora = headers(given.corpora)
+        print(table(statistics(corpora, drawn)))
+        print("\nlicences" + (", drawn tokens by their share of a language's documents" if drawn else ""))
+        print(licence_table(licensed(corpora, drawn)))
     except (CurationError, TokensError) as error:
         print(f"counts: {error}", file=sys.stderr)
         return 1

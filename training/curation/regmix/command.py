@@ -55,6 +55,13 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def arguments(directory: Path, sampling: Sampling) -> list[str]:
+    """The options for the runs that stand in `directory`, to search as their mixtures were drawn."""
+    inputs = [f"--{name}={directory / name}.csv" for name in ("mixtures", "losses", "prior")]
+    drawn = [f"--{name}={getattr(sampling, name)}" for name in ("temperature", "weakest", "strongest", "seed")]
+    return [*inputs, *drawn, f"--epochs={sampling.bounds.epochs}", f"--output={directory / 'mixture.csv'}"]
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status (2 for input that it cannot work with)."""
     options = parser().parse_args(list(argv))

@@ -180,6 +180,11 @@ def write_table(path: Path, runs: Sequence[str], columns: Sequence[str], values:
     _write(path, ("run", *columns), rows)
 
 
+def write_prior(path: Path, tokens: Mapping[str, str | int | float]) -> None:
+    """`language,tokens` as `read_prior` takes it; what is a string is written as it stands (51e9)."""
+    _write(path, ("language", "tokens"), [(name, value if isinstance(value, str) else repr(value)) for name, value in tokens.items()])
+
+
 def write_mixture(path: Path, weights: Mapping[str, float], epochs: Mapping[str, float] | None) -> None:
     """`language,weight,epochs`: the mixture, and how often it goes over the raw text of each language (blank where that is not known)."""
     rows = [(name, repr(weight), "" if epochs is None else f"{epochs[name]:.4f}") for name, weight in weights.items()]

@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.curation.documents import CurationError
-from training.curation.regmix import command
+from training.curation.regmix import command, files
 from training.curation.regmix.mixtures import Bounds, Sampling, sample
-from training.curation.regmix.proxies import ProxyCorpora, ProxySettings, run_proxies
-from training.curation.regmix.regression import LEAST_RUNS
+from training.curation.regmix.proxies import ProxyCorpora, ProxySettings, enough, run_proxies, tell
 
 # Billions of raw tokens.
 PRIOR: Mapping[str, float] = {
@@ -63,23 +62,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where proxies train (default cpu: they are tiny)")
     options = parser.parse_args(list(argv))
     try:
-        if options.runs < LEAST_RUNS:
-            raise CurationError(f"--runs {options.runs}: a regression needs {LEAST_RUNS} runs, and some unseen ones to judge it")
+        enough(options.runs)
         mixtures = sample(PRIOR, options.runs, SAMPLING)
-        run_proxies(mixtures, corpora(), ProxySettings(), options.directory, options.workers, _tell, options.device)
+        run_proxies(mixtures, corpora(), ProxySettings(), options.directory, options.workers, tell, options.device)
     except CurationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    prior = "language,tokens\n" + "".join(f"{language},{tokens}e9\n" for language, tokens in PRIOR.items())
-    (options.directory / "prior.csv").write_text(prior, encoding="utf-8")
-    inputs = [f"--{name}={options.directory / name}.csv" for name in ("mixtures", "losses", "prior")]
-    drawn = [f"--{name}={getattr(SAMPLING, name)}" for name in ("temperature", "weakest", "strongest")]
-    drawn.append(f"--epochs={SAMPLING.bounds.epochs}")
-    return command.main([*inputs, *drawn, f"--output={options.directory / 'mixture.csv'}"])
-
-
-def _tell(run: str, done: int, of: int) -> None:
-    print(f"{run} ended, {done} of {of}", file=sys.stderr)
+    files.write_prior(options.directory / "prior.csv", {language: f"{tokens}e9" for language, tokens in PRIOR.items()})
+    return command.main(command.arguments(options.directory, SAMPLING))
 
 
 if __name__ == "__main__":

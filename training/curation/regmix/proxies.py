@@ -26,6 +26,7 @@ from training.curation.documents import CurationError
 from training.curation.regmix import files
 from training.curation.regmix.files import Losses
 from training.curation.regmix.mixtures import Counts, Mixtures
+from training.curation.regmix.regression import LEAST_RUNS
 from training.pretraining.packing import Corpus
 from training.recipe import Architecture, Optimisation, digest, encode
 from training.run import write_atomically
@@ -95,9 +96,10 @@ class ProxyCorpora:
             language: [Corpus.of(language, language, tokenise(tokenizer, documents), end, 0) for documents in both]
             for language, both in texts.items()
         }
-        lengths_V = np.zeros(len(tokenizer), dtype=np.int64)
-        for token, number in tokenizer.get_vocab().items():
-            lengths_V[number] = 0 if number == end else len(token)  # a byte-level vocabulary spells a byte a character
+        vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_vocab()
+        lengths_V = np.zeros(1 + max(vocabulary.values()), dtype=np.int64)
+        for token, number in vocabulary.items():  # a byte-level vocabulary spells a byte a character, but for tokens added to it
+            lengths_V[number] = 0 if number == end else len(token.encode() if token in added else token)
         return cls(
             texts=tuple(ProxyText(language=language, train=train, held_out=held) for language, (train, held) in sides.items()),
             token_bytes_V=lengths_V,
@@ -140,6 +142,17 @@ class ProxyCorpora:
             running.update(f"{name} {array.dtype} {array.shape}\n".encode())
             running.update(np.ascontiguousarray(array).tobytes())
         return running.hexdigest()
+
+
+def enough(runs: int) -> None:
+    """Raise CurationError for a search of fewer runs than a regression takes."""
+    if runs < LEAST_RUNS:
+        raise CurationError(f"--runs {runs}: a regression needs {LEAST_RUNS} runs, and some unseen ones to judge it")
+
+
+def tell(run: str, done: int, of: int) -> None:
+    """Say on the standard error that a run has ended."""
+    print(f"{run} ended, {done} of {of}", file=sys.stderr, flush=True)
 
 
 def variant(run: str) -> str:
