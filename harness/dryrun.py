@@ -1,9 +1,10 @@
 """What `--gate-dry-run` prints: what each stage would take, how it would be started, and what would judge it. Nothing is built or loaded.
 
 python -m harness.dryrun sailor2-8b stage2 --gpus 256 --utilisation 0.45 --document 800
+python -m harness.dryrun sailor2-8b curation --crawl 20
 
-The numbers are `training/cost.py`'s. GPUs, utilisation and document length are assumptions, printed with them; the command above changes
-them, the pytest option takes the defaults.
+The numbers are `training/cost.py`'s, those of a corpus `training/curation/cost.py`'s. GPUs, utilisation, document length and the text of the crawl are
+assumptions, printed with them; the commands above change them, the pytest option takes the defaults.
 """
 
 from __future__ import annotations
@@ -22,8 +23,19 @@ from harness.gates import GatesError, gates_of, load_gates
 from harness.launch import Launcher, LaunchError
 from harness.profiles import Profile, ProfileError
 from training.cost import H100, Cost, CostError, Hardware, Memory, cost
-from training.pretraining.sources import SourceError, file_path, sources_of
-from training.recipe import ContinuePretraining, CurateCorpus, ExpandBlocks, FromScratch, ImportCheckpoint, Recipe, TextFiles, decode
+from training.curation.cost import CorpusCost, CorpusCostError, corpus_cost
+from training.pretraining.sources import SourceError, crawl_files, file_path, sources_of
+from training.recipe import (
+    ContinuePretraining,
+    CrawlFiles,
+    CurateCorpus,
+    ExpandBlocks,
+    FromScratch,
+    ImportCheckpoint,
+    Recipe,
+    TextFiles,
+    decode,
+)
 from training.stages import GRAPH
 
 WIDTH = 138
@@ -42,19 +54,22 @@ def render(
     gpus: int | None = None,
     hardware: Hardware = H100,
     document: float | None = None,
+    crawl: float | None = None,
     store: Path | str = ".seatrials",
 ) -> str:
     """The dry run of `stages` and their ancestors as text, at most 140 columns wide.
 
     `gpus` defaults to 64 for profiles that build only what is named, else 1. `document` is the mean length of a document in tokens (None:
-    rows of one document, the upper bound of attention). A cost that cannot be told is said in its place. Raises LaunchError, GatesError.
+    rows of one document, the upper bound of attention), `crawl` the bytes of text of a crawl (None: what the profile assumes). A cost that cannot
+    be told is said in its place. Raises LaunchError, GatesError.
     """
     Launcher.parse(launcher)
     gpus = gpus or (GPUS_NAMED if profile.build == "named" else 1)
     order = tuple(dict.fromkeys(name for stage in stages for name in profile.ancestry(stage)))
-    costs: dict[str, Cost | str] = {}
+    costs: dict[str, Cost | CorpusCost | str] = {}
     for stage in order:
-        costs[stage] = _cost(profile, stage, costs, gpus, hardware, document)
+        made = profile.makes(stage) == "corpus"
+        costs[stage] = _corpus(profile, stage, crawl) if made else _cost(profile, stage, costs, gpus, hardware, document)
     gates = load_gates(profile.gates, profile)
     blocks = [_header(profile, order, gpus, hardware, document), _table(profile, order, costs, gpus)]
     for stage in order:
@@ -68,10 +83,28 @@ def render(
     return "\n\n".join(blocks).replace(TIE, " ")
 
 
-def _cost(profile: Profile, stage: str, costs: dict[str, Cost | str], gpus: int, hardware: Hardware, document: float | None) -> Cost | str:
+def _corpus(profile: Profile, stage: str, crawl: float | None) -> CorpusCost | str:
+    """What the corpus of a stage costs on `crawl` bytes of text, or on what the profile assumes; or the reason why it cannot be told."""
+    entry = profile.stages[stage]
+    if crawl is None:
+        return (
+            entry.corpus
+            or "a corpus is made on CPUs, by documents a second (README, Curation); `--crawl TB` says how much text the crawl has"
+        )
+    assert isinstance(entry.recipe, CurateCorpus)
+    try:
+        return corpus_cost(entry.recipe.chain, crawl, entry.corpus.leaves if entry.corpus else None)
+    except CorpusCostError as error:
+        return str(error)
+
+
+def _cost(
+    profile: Profile, stage: str, costs: dict[str, Cost | CorpusCost | str], gpus: int, hardware: Hardware, document: float | None
+) -> Cost | str:
     """The stage's cost, or the reason why it cannot be told."""
     parents = profile.made_from(stage)
     parent = costs[parents[0]] if parents else None
+    assert not isinstance(parent, CorpusCost)
     if isinstance(parent, str):
         return f"unknown, as that of {parents[0]}"
     try:
@@ -87,12 +120,13 @@ def _cost(profile: Profile, stage: str, costs: dict[str, Cost | str], gpus: int,
 def _header(profile: Profile, order: Sequence[str], gpus: int, hardware: Hardware, document: float | None) -> str:
     documents = "rows of one document (the most that attention can cost)" if document is None else f"documents of {document:,.0f} tokens"
     lines = [f"dry run of {profile.name}, {' -> '.join(order)}: nothing is built, loaded or judged"]
-    lines += _labelled(
-        "assumed",
-        f"{_count(gpus, hardware.name)} of {_bytes(hardware.memory)}, {hardware.utilisation:.0%} of {hardware.flops / 1e12:,.0f} TFLOP/s "
-        f"(bfloat16); {documents}; each layer's activations computed twice; "
-        f"change them with `python -m harness.dryrun {profile.name} {order[-1]} --help`",
-    )
+    if any(profile.makes(stage) != "corpus" for stage in order):
+        lines += _labelled(
+            "assumed",
+            f"{_count(gpus, hardware.name)} of {_bytes(hardware.memory)}, {hardware.utilisation:.0%} of {hardware.flops / 1e12:,.0f} TFLOP/s "
+            f"(bfloat16); {documents}; each layer's activations computed twice; "
+            f"change them with `python -m harness.dryrun {profile.name} {order[-1]} --help`",
+        )
     if text := _text(profile, order):
         lines += _labelled("text", text)
     return "\n".join(lines)
@@ -103,16 +137,27 @@ def _text(profile: Profile, order: Sequence[str]) -> str:
     spoken = [decode(list(spec.options.values())) for spec in profile.suites.values()]
     options = [value for values in spoken for option in values if isinstance(option, dict) for value in option.values()]
     built = [profile.stages[stage].recipe for stage in order]
-    files = {source.path: source for source in sources_of([*built, *options]) if isinstance(source, TextFiles)}
+    named = [directory for recipe in built if isinstance(recipe, CurateCorpus) for directory in _directories(recipe)]
+    files = {f"{directory}/": (profile.directory / directory).is_dir() for directory in named}
+    files |= {source.path: _there(source, profile.directory) for source in sources_of([*built, *options]) if isinstance(source, TextFiles)}
     if not files:
         return ""
-    missing = [path for path, source in files.items() if not _there(source, profile.directory)]
+    missing = [path for path, there in files.items() if not there]
     directory = f"{profile.directory} ({sailor2.CORPUS} names it)" if profile.name.startswith("sailor2-") else str(profile.directory)
-    said = f"{len(files)} files under {directory}"
+    said = f"{len(files)} files{' and directories' if named else ''} under {directory}"
     if not missing:
         return f"{said}, all there"
     shown = ", ".join(missing[:6]) + (", ..." if len(missing) > 6 else "")
     return f"{said}, {len(missing)} of them MISSING: {shown}; without its text a stage is a build error that names the file"
+
+
+def _directories(recipe: CurateCorpus) -> list[str]:
+    """The directories that a corpus is made from: of the crawl, and those that its layers' settings name (a file has a suffix)."""
+    paths = list(recipe.crawl.paths) if isinstance(recipe.crawl, CrawlFiles) else []
+    for layer in recipe.chain.layers:
+        named = [getattr(layer, setting) for setting in layer.files]
+        paths += [path for value in named for path in (value if isinstance(value, tuple) else (value,))]
+    return [path for path in paths if path and not Path(path).suffix and "*" not in path]
 
 
 def _there(source: TextFiles, directory: Path) -> bool:
@@ -122,12 +167,15 @@ def _there(source: TextFiles, directory: Path) -> bool:
         return False
 
 
-def _table(profile: Profile, order: Sequence[str], costs: dict[str, Cost | str], gpus: int) -> str:
+def _table(profile: Profile, order: Sequence[str], costs: dict[str, Cost | CorpusCost | str], gpus: int) -> str:
     rows: list[tuple[str, ...]] = [HEADINGS]
     for stage in order:
         of, parent = costs[stage], ", ".join(profile.parents(stage)) or "-"
         if isinstance(of, str):
             rows.append((stage, parent, *("?",) * (len(HEADINGS) - 2)))
+            continue
+        if isinstance(of, CorpusCost):
+            rows.append((stage, parent, *("-",) * 7, _bytes(of.corpus_bytes), _bytes(of.work_bytes)))
             continue
         size, made = f"{of.shape.parameters:,}", _bytes(of.checkpoint_bytes)
         if not of.steps:
@@ -150,9 +198,10 @@ def _table(profile: Profile, order: Sequence[str], costs: dict[str, Cost | str],
             )
         )
     told = [of for of in costs.values() if isinstance(of, Cost)]
-    if len(told) > 1 and len(told) == len(costs):
-        hours, kept = sum(of.gpu_hours for of in told), sum(of.checkpoint_bytes for of in told)
-        peak = kept + max(of.resume_bytes + of.token_bytes for of in told)
+    corpora = [of for of in costs.values() if isinstance(of, CorpusCost)]
+    if len(told) > 1 and len(told) + len(corpora) == len(costs):
+        hours, kept = sum(of.gpu_hours for of in told), sum(of.checkpoint_bytes for of in told) + sum(of.corpus_bytes for of in corpora)
+        peak = kept + max([*(of.resume_bytes + of.token_bytes for of in told), *(of.work_bytes - of.corpus_bytes for of in corpora)])
         flops = f"{sum(of.flops for of in told):.2e}".replace("e+", "e")
         total = ("in all", "", "", _tokens(sum(of.tokens for of in told)), f"{sum(of.steps for of in told):,}", flops, _round(hours))
         rows.append((*total, _duration(hours / gpus), "", _bytes(kept), _bytes(peak)))
@@ -167,13 +216,16 @@ def _table(profile: Profile, order: Sequence[str], costs: dict[str, Cost | str],
     return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
-def _details(profile: Profile, stage: str, of: Cost | str, gpus: int, hardware: Hardware) -> list[tuple[str, str]]:
+def _details(profile: Profile, stage: str, of: Cost | CorpusCost | str, gpus: int, hardware: Hardware) -> list[tuple[str, str]]:
     recipe = profile.stages[stage].recipe
     said = [("recipe", _recipe(recipe))]
     if profile.build == "auto" and (minutes := profile.stages[stage].minutes):
         said.append(("expected", f"{minutes:g} minutes on the machine that the profile is made for"))
     if isinstance(of, str):
         return [*said, ("cost", of)]
+    if isinstance(of, CorpusCost):
+        assert isinstance(recipe, CurateCorpus)
+        return [*said, *_curated(profile, recipe, of)]
     if isinstance(recipe, (FromScratch, ContinuePretraining)):
         said.append(("mixture", _mixture(recipe)))
     if of.sharded is not None and of.whole is not None and isinstance(recipe, (FromScratch, ContinuePretraining)):
@@ -196,6 +248,29 @@ def _details(profile: Profile, stage: str, of: Cost | str, gpus: int, hardware: 
     if of.text_bytes:
         disk += f"; its text about {_bytes(of.text_bytes)}, at 4 bytes a token"
     return [*said, ("disk", disk)]
+
+
+def _curated(profile: Profile, recipe: CurateCorpus, of: CorpusCost) -> list[tuple[str, str]]:
+    """What a corpus costs, on which text, and what of it nobody has measured."""
+    leaves = "".join(f", {name} leaves {share:.0%} of what reaches it" for name, share in of.leaves.items())
+    text = f"{_bytes(of.text_bytes)} of extracted text assumed{f' ({of.why})' if of.why else ''}{leaves}"
+    said = [("crawl", f"{text}; another amount: `python -m harness.dryrun {profile.name} curation --crawl TB`")]
+    try:
+        found = crawl_files(recipe.crawl, profile.directory)
+        said.append(("", f"on disk {_count(len(found), 'file')} of {_bytes(sum(path.stat().st_size for path in found))}, packed or not"))
+    except SourceError:
+        pass  # said above to be missing
+    parts = ", ".join(f"{one.name} {_round(one.core_hours)}".replace(" ", TIE) for one in of.layers if one.core_hours is not None)
+    hours = f"{_round(of.core_hours)} core-hours at the rates that README states ({parts})"
+    if of.unmeasured:
+        hours += f"; no rate was measured for {', '.join(of.unmeasured)}, nor for extraction from WARC, WET and PDF: they come on top"
+    said.append(("CPU", hours))
+    if of.exact_passes:
+        swept = (
+            f"exact sweeps its text {_count(of.exact_passes, 'time')} at the least with its memory_mb, where its rate was measured with 2"
+        )
+        said.append(("", f"{swept}: more hours than that; none of this has been run at this size"))
+    return [*said, ("disk", f"corpus {_bytes(of.corpus_bytes)}; up to {_bytes(of.work_bytes)} while it is made; both before compression")]
 
 
 def _recipe(recipe: Recipe) -> str:
@@ -242,10 +317,12 @@ def _commands(profile: Profile, stage: str, launcher: str, store: Path | str, gp
     start += f" --gate-launcher {shlex.quote(launcher)}" if launcher != "local" else ""
     said = [("ask", start)]
     slurm = f"slurm:{gpus // NODE}x{NODE}" if gpus % NODE == 0 else f"slurm:1x{gpus}" if gpus < NODE else "slurm"
+    if alone := profile.makes(stage) == "corpus":  # one process, which starts its own
+        slurm = "slurm"
     own_kind = launcher.partition(":")[0]
     shown = [launcher if kind.partition(":")[0] == own_kind else kind for kind in ("local", "torchrun", slurm)]
     for kind in dict.fromkeys((*shown, launcher)):
-        words = Launcher.parse(kind).command("training.run", order)
+        words = dataclasses.replace(Launcher.parse(kind), alone=alone).command("training.run", order)
         words = ["python" if word == sys.executable else word for word in words]
         said.append((f"{'*' if kind == launcher else ' '} {kind.partition(':')[0]}", shlex.join(words)))
     return said
@@ -324,6 +401,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tflops", type=float, default=H100.flops / 1e12, help="dense bfloat16 TFLOP/s of a GPU")
     parser.add_argument("--memory", type=float, default=H100.memory / 1e9, help="GB of a GPU")
     parser.add_argument("--document", type=float, help="mean document length in tokens (default: rows of one document)")
+    parser.add_argument(
+        "--crawl", type=float, metavar="TB", help="terabytes of text of the crawl, extracted (default: what the profile assumes)"
+    )
     parser.add_argument("--store", default=".seatrials", help="artifact store, for the commands")
     told = parser.parse_args(arguments)
     try:
@@ -337,7 +417,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name=H100.name if standard else "GPU", flops=told.tflops * 1e12, memory=told.memory * 1e9, utilisation=told.utilisation
         )
         stages = told.stages or list(profile.stages)
-        print(render(profile, stages, told.launcher, gpus=told.gpus, hardware=hardware, document=told.document, store=told.store))
+        crawl = None if told.crawl is None else 1e12 * told.crawl
+        assumed = {"gpus": told.gpus, "hardware": hardware, "document": told.document, "crawl": crawl}
+        print(render(profile, stages, told.launcher, store=told.store, **assumed))
     except (ProfileError, GatesError, LaunchError, CostError) as error:
         print(error, file=sys.stderr)
         return 2

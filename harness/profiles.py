@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.suites import SuiteSpec
+from training.curation.cost import CorpusCost
 from training.pretraining.sources import sources_of
 from training.recipe import CuratedText, Recipe
 from training.stages import GRAPH
@@ -40,6 +41,7 @@ class StageEntry:
     parent: str | None = None
     adds: tuple[str, ...] = ()
     minutes: float = 0.0  # expected on the profile's reference machine, for the plan
+    corpus: CorpusCost | None = None  # of a stage that makes a corpus: what it costs on the text that the profile assumes, for the dry run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 SEATRIALS_CORPUS names the directory of the text (default: `corpus` where the command is given); `training/recipes/sailor2.py` lists its
 files, and `--gate-dry-run` which of them are missing. A base that cannot be fetched may lie in it too, as `Qwen/Qwen2.5-7B/`. Stages
-cost days: only what `--gate-build STAGE` names is built, and `adopt` takes a checkpoint made elsewhere.
+cost days: only what `--gate-build STAGE` names is built, and `adopt` takes a checkpoint made elsewhere. `curation` is the parent of no stage:
+its corpus, once certified, is written out as the files of stages 1 and 2 (`training/recipes/sailor2_files.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from harness import goldens
 from harness.profiles import Profile, StageEntry
 from harness.suites import SuiteSpec
 from training.cost import Cost, cost
+from training.curation.cost import corpus_cost
 from training.recipe import encode
 from training.recipes import sailor2
 
 CORPUS = "SEATRIALS_CORPUS"
 GPUS = 64  # of the plan's expected minutes, H100-class at 40 %; the paper does not say what it used
+CORES = 64  # likewise of curation's, were all of it done side by side
 # The language codes of lm-eval's tasks. XCOPA has four of our languages, Belebele all.
 XCOPA = {"tha": "th", "vie": "vi", "ind": "id", "cmn": "zh"}
 BELEBELE = {
@@ -92,6 +95,20 @@ SUITES = {
     "ruler_sea": SuiteSpec(
         suite="ruler-sea", languages=sailor2.STAGE1_NEW, options={"lengths": [4096], "count": 20, "quick": 10}, stages=("stage1", "stage2")
     ),
+    # A crawl of which no truth is known. Every layer that drops has its share: `quality` says a score, `pii` masks.
+    "curation": SuiteSpec(
+        suite="curation",
+        languages=sailor2.CRAWLED,
+        options={
+            "truth": False,
+            "layers": ["url", "lines", "language", "rules", "perplexity", "near", "exact", "decontaminate"],
+            "threshold": sailor2.ALIKE,
+            "documents": 5_000,
+            "compared": 5_000,
+            "auc": True,
+        },
+        stages=("curation",),
+    ),
     # SailCompass's own prompts, the only ones that a published figure is held against; left out without --gate-originals.
     **{
         f"sailcompass_{task}": SuiteSpec(
@@ -102,6 +119,9 @@ SUITES = {
 }
 
 
+CURATION = sailor2.curation()
+
+
 def _minutes(of: Cost) -> float:
     return 60 * of.hours(GPUS)
 
@@ -110,10 +130,12 @@ def of_size(size: str) -> Profile:
     """The profile of a size: 1b, 8b or 20b."""
     base, expand, stage1, stage2 = sailor2.base(size), sailor2.expand(size), sailor2.stage1(), sailor2.stage2()
     expanded = cost(expand, cost(base))
+    corpus = corpus_cost(CURATION.chain, sailor2.CRAWL_BYTES, sailor2.LEAVES, sailor2.CRAWL_WHY)
     return Profile(
         name=f"sailor2-{size}",
         languages=sailor2.LANGUAGES,
         stages={
+            "curation": StageEntry(recipe=CURATION, minutes=60 * corpus.core_hours / CORES, corpus=corpus),
             "base": StageEntry(recipe=base, adds=sailor2.BASE_LANGUAGES),
             "expand": StageEntry(recipe=expand),
             "stage1": StageEntry(recipe=stage1, adds=sailor2.STAGE1_NEW, minutes=_minutes(cost(stage1, expanded))),

@@ -69,6 +69,60 @@ def test_only_what_is_asked_and_its_ancestors() -> None:
     assert "base -> expand -> stage1:" in both
 
 
+@pytest.mark.parametrize("name", SIZES)
+def test_the_corpus_of_the_paper_s_profiles(name: str) -> None:
+    """A parent of no stage: alone, or beside the others where all are asked for."""
+    text = dryrun.render(profiles.load(name), ("curation",))
+    for line in text.splitlines():
+        assert COMMANDS.match(line) or len(line) <= 140, line
+    said = re.sub(r"\s+", " ", section(text, "curation"))
+    assert row(text, "curation") == ["curation", "-", *["-"] * 7, "3.54 TB", "50.5 TB"]
+    assert "7.46 TB of extracted text assumed (Table 3 over what 3.3 says" in said
+    assert "url leaves 50% of what reaches it, lines leaves 95% of what reaches it" in said
+    assert "764 core-hours at the rates that README states (ids 44, url 54, lines 58," in said
+    assert "no rate was measured for perplexity, decontaminate, quality, nor for extraction" in said
+    assert "exact sweeps its text 17 times at the least" in said
+    assert "GPU" not in section(text, "curation")
+    assert "H100" not in text
+    assert f"--gate-profile {name} --gate-build curation --gate-detach" in said
+    assert "present (vie ind jav" in said
+    together = dryrun.render(profiles.load(name), ("curation", "stage2"))
+    assert row(together, "stage1")[1] == "expand"
+    assert "in all" in together
+
+
+def test_a_corpus_is_made_by_one_process() -> None:
+    for name in ("nano", "sailor2-8b"):
+        said = section(dryrun.render(profiles.load(name), ("curation",), "torchrun"), "curation")
+        assert "  * torchrun  python -m training.run " in said
+        assert "torch.distributed" not in said
+        assert "--gpus" not in said
+
+
+def test_another_crawl(capsys: pytest.CaptureFixture[str]) -> None:
+    half = dryrun.render(profiles.load("sailor2-8b"), ("curation",), crawl=sailor2.CRAWL_BYTES / 2)
+    assert "382 core-hours" in half
+    assert "Table 3" not in re.sub(r"\s+", " ", section(half, "curation"))
+    assert dryrun.main(["nano", "curation", "--crawl", "1"]) == 0
+    assert "1 TB of extracted text assumed;" in capsys.readouterr().out
+    assert "`--crawl TB` says how much text" in dryrun.render(profiles.load("nano"), ("curation",))
+    assert "give more than nought" in dryrun.render(profiles.load("nano"), ("curation",), crawl=-1.0)
+
+
+def test_the_crawl_s_own_files(tmp_path: Path) -> None:
+    profile = with_corpus(tmp_path)
+    said = re.sub(r"\s+", " ", dryrun.render(profile, ("curation",)))
+    assert "MISSING: crawl/, kenlm/, quality/good/vie.jsonl" in said
+    assert "on disk" not in said
+    for name in ("crawl", "kenlm"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "crawl" / "a.warc.gz").write_bytes(b"x" * 2_000_000)
+    said = re.sub(r"\s+", " ", dryrun.render(profile, ("curation",)))
+    assert "45 files and directories under" in said
+    assert "43 of them MISSING: quality/good/vie.jsonl" in said
+    assert "on disk 1 file of 2 MB, packed or not" in said
+
+
 def test_a_single_stage_has_no_total() -> None:
     assert "in all" not in dryrun.render(profiles.load("sailor2-8b"), ("base",))
 

@@ -6,13 +6,15 @@ import csv
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.curation.settings import layer_class
 from training.pretraining.schedule import learning_rate
-from training.recipe import ContinuePretraining, TextFiles, decode, digest, encode
+from training.recipe import ContinuePretraining, CrawlFiles, CurateCorpus, TextFiles, decode, digest, encode
 from training.recipes import sailor2
 
 PAPER = Path(__file__).resolve().parents[2] / "goldens" / "paper"
@@ -243,6 +245,52 @@ def test_text_is_the_user_s_and_paths_are_relative() -> None:
     assert not trained & {sailor2.held_out(language).path for language in sailor2.LANGUAGES}
 
 
+def test_curation_is_chapter_3() -> None:
+    """Its constants, where the paper or SailCraft states one; every other setting is the layer's own."""
+    layers = {layer.name: layer for layer in sailor2.curation().chain.layers}
+    stated: dict[str, dict[str, Any]] = {
+        "url": {},
+        "lines": {"most": 5, "bucket": 10_000_000},
+        "language": {"languages": sailor2.CRAWLED},
+        "rules": {},
+        "perplexity": {"models": "kenlm", "by": "ceiling"},
+        "near": {"permutations": 256, "threshold": 0.7, "shingle": 5},
+        "exact": {"least_bytes": 100, "memory_mb": sailor2.EXACT_MEMORY_MB},
+        "decontaminate": {},
+        "quality": {"examples": 10_000, "share": 0.2, "keep": "all"},
+        "pii": {},
+    }
+    assert list(layers) == list(stated)
+    for name, settings in stated.items():
+        assert layers[name] == layer_class(name)(**settings)
+    assert layers["near"].banding() == (25, 10)  # type: ignore[attr-defined]  # text-dedup's for .7 and 256
+    assert set(sailor2.CRAWLED) == {row["language"] for row in rows("table_02")}
+
+
+def test_the_classifier_drops_nothing_as_its_fifth_would_not_do_for_stage_1() -> None:
+    """3.2: the top 20 % is for annealing. Table 4 takes more of the crawl than a fifth of Table 3 has."""
+    raw = sum(float(row["tokens_billion"]) for row in rows("table_03"))
+    assert sum(sailor2.TABLE_4[language] for language in sailor2.STAGE1_NEW) > 1.9 * sailor2.BEST * raw
+
+
+def test_the_crawl_is_table_3_over_what_3_3_says_was_left() -> None:
+    assert {row["language"]: float(row["disk_gb"]) for row in rows("table_03")} == dict(sailor2.TABLE_3)
+    assert pytest.approx(3543.1) == sailor2.CRAWL_BYTES * 0.5 * 0.95 / 1e9
+
+
+def test_crawl_and_examples_are_the_user_s_and_apart_from_all_other_text() -> None:
+    recipe = sailor2.curation()
+    assert isinstance(recipe.crawl, CrawlFiles)
+    examples = [*recipe.positives, *recipe.negatives]
+    assert len({source.path for source in examples}) == len(examples) == 2 * 13
+    for source in examples:
+        assert source.path.endswith(f"/{source.language}.jsonl")
+        assert source.language in sailor2.CRAWLED
+    others = {sailor2.held_out(language).path for language in sailor2.LANGUAGES} | set(recipe.crawl.paths)
+    assert not others & {source.path for source in examples}
+    assert not any(Path(path).is_absolute() for path in recipe.crawl.paths)
+
+
 def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
     from training.pretraining.sources import SourceError, data_digest
 
@@ -250,8 +298,8 @@ def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
         data_digest(sailor2.stage1(), None, tmp_path)
 
 
-@pytest.mark.parametrize("recipe", [sailor2.base("8b"), sailor2.expand("1b"), sailor2.stage1(), sailor2.stage2()])
-def test_recipes_survive_their_own_form(recipe: ContinuePretraining) -> None:
+@pytest.mark.parametrize("recipe", [sailor2.base("8b"), sailor2.expand("1b"), sailor2.stage1(), sailor2.stage2(), sailor2.curation()])
+def test_recipes_survive_their_own_form(recipe: ContinuePretraining | CurateCorpus) -> None:
     assert decode(encode(recipe)) == recipe
     assert digest(encode(recipe)) == digest(encode(decode(encode(recipe))))
 

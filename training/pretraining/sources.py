@@ -311,9 +311,10 @@ def crawl_files(crawl: Any, profile_dir: Path) -> list[Path]:
     if not isinstance(crawl, CrawlFiles):
         return []
     from training.curation.documents import CurationError, files_of
+    from training.curation.sources import SUFFIXES
 
     try:
-        return files_of([str(profile_dir / Path(path).expanduser()) for path in crawl.paths])
+        return files_of([str(profile_dir / Path(path).expanduser()) for path in crawl.paths], SUFFIXES)
     except CurationError as error:
         raise SourceError(str(error).removeprefix("--input ")) from error
 

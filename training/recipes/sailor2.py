@@ -3,11 +3,21 @@
 Tables and sections are the paper's; "launch script" is the released one of the 20B model, and `algorithms.md` says where each was read.
 The text is the user's: the paper's corpora were not published. Files lie in a directory of the user's (the profile says how it is named):
 
+    crawl/*                       what `curation` reads (3.1): WARC, WET, PDF, SRT, VTT, JSONL or Parquet
+    kenlm/LANGUAGE.arpa.bin       SailCraft's perplexity models, LANGUAGE.sp.model beside each: of the languages that have one
+    quality/good/LANGUAGE.jsonl   10,000 examples of good text and 10,000 of the crawl, the languages of Table 2 (3.2; `quality` says which)
+    quality/crawl/LANGUAGE.jsonl
     stage1/LANGUAGE.jsonl         after curation, the languages of Table 4     {"text": ...} a line
     stage2/LANGUAGE.jsonl         high-quality text, the languages of Table 5
     instructions/eng.jsonl        the English instruction data of Table 5
     held_out/LANGUAGE.jsonl       documents that no stage is trained on, all 15 languages
     trigram/LANGUAGE.jsonl        a few megabytes of eng and cmn, for the byte 3-gram that `base` must beat
+
+`curation` is a stage of its own: whoever has a corpus already trains without it. What it leaves makes the files of the languages of Table 2:
+
+    python -m training.recipes.sailor2_files CORPUS DIRECTORY     # every document in stage1/, the best fifth by score in stage2/
+
+English and Chinese of stage 1 are corpora that others curated (3.1: Fineweb-Pro with Open-Web-Math-Pro, Chinese-Fineweb-Edu).
 """
 
 from __future__ import annotations
@@ -15,7 +25,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from training.recipe import ContinuePretraining, ExpandBlocks, ImportCheckpoint, Optimisation, Portion, TextFiles
+from training.curation.decontaminate import Decontaminate
+from training.curation.exact import Exact
+from training.curation.language import LanguageFilter
+from training.curation.lines import Lines
+from training.curation.near import Near
+from training.curation.perplexity import Perplexity
+from training.curation.pii import Pii
+from training.curation.quality import Quality
+from training.curation.rules import Rules
+from training.curation.settings import Curation
+from training.curation.url import Url
+from training.recipe import (
+    ContinuePretraining,
+    CrawlFiles,
+    CurateCorpus,
+    ExpandBlocks,
+    ImportCheckpoint,
+    Optimisation,
+    Portion,
+    TextFiles,
+)
 
 BILLION = 10**9
 
@@ -40,6 +70,23 @@ STAGE1_NEW = tuple(language for language in TABLE_4 if language not in BASE_LANG
 STAGE2_NEW = ("jav", "sun", "ceb", "ilo", "lao", "war")  # 4.4: the low-resource languages
 LANGUAGES = (*BASE_LANGUAGES, *STAGE1_NEW, *STAGE2_NEW)
 
+# Chapter 3. SailCraft's scripts state what the paper does not ("SailCraft"; `algorithms.md` topic 5, `suites.md` topic 7).
+CRAWLED = (*STAGE1_NEW, *STAGE2_NEW)  # Table 2: the thirteen languages of the crawl
+LINE_TIMES, LINE_BUCKET = 5, 10_000_000  # 3.3: lines that appear more than 5 times in buckets of 10 million documents
+PERMUTATIONS, ALIKE, SHINGLE = 256, 0.7, 5  # SailCraft: MinHash of word 5-grams
+PASSAGE = 100  # SailCraft, in bytes: of a script of one byte a character, of others what says as much
+BEST, EXAMPLES = 0.2, 10_000  # 3.2: the top 20 % for annealing; examples of each class and language
+TABLE_3: Mapping[str, float] = {
+    "vie": 1900, "ind": 1300, "tha": 242, "zsm": 44, "mya": 25.8, "tgl": 17.5, "khm": 6.9,
+    "ceb": 2.1, "lao": 1.9, "jav": 1.2, "war": 0.8, "sun": 0.7, "ilo": 0.2,
+}  # fmt: skip  # GB after cleaning and deduplication
+# 3.3: nearly 50 % of the tokens go by URL, nearly 5 % as frequent lines; what the other layers took is not said. So the paper's crawl had this
+# much text at the least.
+LEAVES: Mapping[str, float] = {"url": 0.50, "lines": 0.95}
+CRAWL_BYTES = sum(TABLE_3.values()) * BILLION / (LEAVES["url"] * LEAVES["lines"])
+CRAWL_WHY = "Table 3 over what 3.3 says that url and lines leave: the paper's crawl had that much at the least"
+EXACT_MEMORY_MB = 262_144  # of its tables; a small text takes less
+
 SEQUENCE = 4096  # launch script
 STAGE1_BATCH, STAGE2_BATCH = 1024, 4096  # 4.4, in sequences
 STAGE1_RATE, STAGE2_RATE = 1e-4, 1e-5  # 4.4; 4.4.2: a tenth
@@ -63,6 +110,44 @@ SIZES: Mapping[str, Size] = {
     "8b": Size(base="Qwen/Qwen2.5-7B", revision="d149729398750b98c0af14eb82c78cfe92750796", new_blocks=4, untie=False),  # 28 -> 32
     "20b": Size(base="Qwen/Qwen2.5-14B", revision="97e1e76335b7017d8f67c08a19d103c0504298c9", new_blocks=16, untie=False),  # 48 -> 64
 }
+
+
+def quality(kind: str) -> tuple[TextFiles, ...]:
+    """The examples of the quality classifier (3.2), `good` or `crawl`.
+
+    good: translations from English by NLLB-3.3B (`training/curation/synthetic.py`), 40 % of Cosmopedia, 40 % of MADLAD, 20 % of UltraChat.
+    crawl: documents of CommonCrawl at random; those that stand in the corpus itself are not learned from, so of pages that are not in crawl/.
+    """
+    return tuple(TextFiles(path=f"quality/{kind}/{language}.jsonl", language=language) for language in CRAWLED)
+
+
+def curation() -> CurateCorpus:
+    """The user's crawl through SailCraft's six layers (3.3), and before the classifier through ours for evaluation text, then for personal data.
+
+    Cheap layers and those that take most go first; the paper states no order. `quality` says the score and drops nothing: the top fifth of 3.2 is
+    "for annealing", and a fifth of Table 3's 886 billion tokens would not be Table 4's 349. SailCraft has KenLM models and ceilings for few of
+    the languages; documents of the others pass `perplexity` (their character models have no ceiling), and are counted. Its third stage cuts every
+    copy of a passage, we keep the first. The classifier is smaller than DCLM's (16 dimensions for 100).
+    """
+    return CurateCorpus(
+        crawl=CrawlFiles(paths=("crawl",)),
+        chain=Curation(
+            layers=(
+                Url(),
+                Lines(most=LINE_TIMES, bucket=LINE_BUCKET),
+                LanguageFilter(languages=CRAWLED),
+                Rules(),
+                Perplexity(models="kenlm", by="ceiling"),
+                Near(permutations=PERMUTATIONS, threshold=ALIKE, shingle=SHINGLE),
+                Exact(least_bytes=PASSAGE, memory_mb=EXACT_MEMORY_MB),
+                Decontaminate(),
+                Quality(examples=EXAMPLES, share=BEST, keep="all"),
+                Pii(),
+            )
+        ),
+        positives=quality("good"),
+        negatives=quality("crawl"),
+    )
 
 
 def base(size: str) -> ImportCheckpoint:

@@ -20,7 +20,7 @@ from training.curation.quality import Quality
 from training.curation.rules import Rules
 from training.curation.settings import Curation
 from training.curation.url import Url
-from training.pretraining.sources import SourceError, data_digest
+from training.pretraining.sources import SourceError, crawl_files, data_digest
 from training.recipe import CrawlFiles, CrawlTexts, CurateCorpus, HubText, TextFiles, WorldText, decode, encode
 from training.world import text
 from training.world.crawl import Crawl
@@ -92,6 +92,14 @@ def test_a_crawl_that_is_not_there_is_named(tmp_path: Path) -> None:
     recipe = CurateCorpus(crawl=CrawlFiles(paths=("gone/*.warc.gz",)), chain=Curation(layers=(Url(),)))
     with pytest.raises(SourceError, match=r"gone/\*\.warc\.gz: no such file"):
         data_digest(recipe, None, tmp_path)
+
+
+def test_a_directory_as_the_crawl_is_all_that_curation_reads(tmp_path: Path) -> None:
+    (tmp_path / "crawl").mkdir()
+    for name in ("a.warc.gz", "b.wet", "c.pdf", "d.srt", "e.jsonl.zst", "README.txt"):
+        (tmp_path / "crawl" / name).write_bytes(b"x")
+    found = crawl_files(CrawlFiles(paths=("crawl",)), tmp_path)
+    assert [path.name for path in found] == ["a.warc.gz", "b.wet", "c.pdf", "d.srt", "e.jsonl.zst"]
 
 
 def test_evaluation_text_is_taken_out_of_a_users_crawl(tmp_path: Path) -> None:
