@@ -6,10 +6,10 @@ A document is identified piece by piece (`training/identification.py`): lines, s
 counts its characters for one language, or for none of ours ("foreign"). Neighbours (Indonesian and Malay, Cebuano and Waray ...: the confusion sets)
 share most of their sentences, so a piece in a neighbour's language speaks neither for a declared language nor against it, unless `strict`.
 
-Code-switched text (`sources/bilingual.py`) declares its languages in the column `languages`, codes with commas between them; their characters count
-together. It stays filed under "": `rules` then holds it to the limits of no language in particular, `perplexity` and `quality` leave it unranked, whose
-models of one language would put half of each such document among the worst, and its tokens are a corpus of their own, `und`, which a mixture weighs
-for itself. Where the document states a `language` besides (an Origin's `language`), it is filed under that.
+Code-switched text (`sources/bilingual.py`) declares its languages in the column `languages`, codes with commas between them. Its lines are identified
+one by one, and the characters of all its languages count together. It stays filed under "": `rules` then holds it to the limits of no language in
+particular, `perplexity` and `quality` leave it unranked, whose models of one language would put half of each such document among the worst, and its
+tokens are a corpus of their own, `und`, which a mixture weighs for itself. Where an Origin gives it a `language` besides, it is filed under that.
 """
 
 from __future__ import annotations
@@ -67,19 +67,19 @@ class Found:
         return own / (own + contrary) if own + contrary else None
 
 
-def pieces(text: str) -> Iterator[str]:
-    """A text in pieces of SHORTEST_PIECE to LONGEST_PIECE characters where its lines allow: short lines together, long ones cut at spaces."""
+def pieces(text: str, shortest: int = SHORTEST_PIECE) -> Iterator[str]:
+    """A text in pieces of `shortest` to LONGEST_PIECE characters where its lines allow: short lines together, long ones cut at spaces."""
     waiting = ""
     for line in text.splitlines():
         waiting = f"{waiting}\n{line.strip()}" if waiting else line.strip()
-        if len(waiting) < SHORTEST_PIECE:
+        if len(waiting) < shortest:
             continue
         while len(waiting) > LONGEST_PIECE:
             cut = waiting.rfind(" ", SHORTEST_PIECE, LONGEST_PIECE)
             cut = cut if cut > 0 else LONGEST_PIECE
             yield waiting[:cut]
             waiting = waiting[cut:].strip()
-        if len(waiting) >= SHORTEST_PIECE:
+        if len(waiting) >= shortest:
             yield waiting
             waiting = ""
     if waiting:
@@ -93,9 +93,9 @@ def spread(all_pieces: Sequence[str], most: int) -> list[str]:
     return [all_pieces[number * len(all_pieces) // most] for number in range(most)]
 
 
-def look(texts: Sequence[str], most: int = 0) -> list[Found]:
-    """What the pieces of each text say; `most` pieces of each are looked at, 0 for all."""
-    cut = [spread(list(pieces(text)), most) for text in texts]
+def look(texts: Sequence[str], most: int = 0, by_line: Collection[int] = ()) -> list[Found]:
+    """What the pieces of each text say; `most` pieces of each are looked at, 0 for all. Of the texts numbered in `by_line` no lines are taken together."""
+    cut = [spread(list(pieces(text, 1 if number in by_line else SHORTEST_PIECE)), most) for number, text in enumerate(texts)]
     answers = iter(identify_many(piece for own in cut for piece in own))
     return [_counted([(piece, next(answers)) for piece in own]) for own in cut]
 
@@ -144,7 +144,8 @@ class LanguageFilter(Layer):
         """Judges each document by itself; `work` holds nothing."""
 
         def judged(documents: Sequence[Document], shard: int, first: int) -> list[Decision]:
-            found = look([document.text for document in documents], self.most)
+            switched = {number for number, document in enumerate(documents) if _codes(document)}
+            found = look([document.text for document in documents], self.most, switched)
             return [self._decide(document, one) for document, one in zip(documents, found, strict=True)]
 
         return judged
@@ -185,13 +186,17 @@ class LanguageFilter(Layer):
         return self._wanted(document, declared, {"language not sure": 1})
 
 
-def _declared(document: Document, filed: str) -> tuple[str, ...]:
-    """The languages a document says it is in, the one it is filed under first. Raises LanguageError for one that is none of ours."""
+def _codes(document: Document) -> list[str]:
+    """The languages that code-switched text declares, nothing for other text: another's column of that name may hold anything."""
     told = document.extra.get(SEVERAL)
     codes = [code.strip() for code in told.split(",")] if isinstance(told, str) else []
-    # another's column of that name may hold anything: it is ours where it lists codes, two or more
-    several = [by_code(code).iso for code in codes] if len(codes) > 1 and all(map(_CODE.fullmatch, codes)) else []
-    return tuple(dict.fromkeys([*([filed] if filed else []), *several]))
+    return codes if len(codes) > 1 and all(map(_CODE.fullmatch, codes)) else []
+
+
+def _declared(document: Document, filed: str) -> tuple[str, ...]:
+    """The languages a document says it is in, the one it is filed under first. Raises LanguageError for one that is none of ours."""
+    several = [by_code(code).iso for code in _codes(document)]
+    return tuple(dict.fromkeys([filed, *several] if filed else several))
 
 
 def _told(found: Found) -> str:
