@@ -6,6 +6,7 @@ run RECIPE.toml --input hub:DATASET/CONFIG/SPLIT --hub DIR ... a data set of a l
 report corpus/                                                 what was dropped and why
 mixture --mixtures runs.csv --losses losses.csv --output ...   RegMix from any runs
 messages --input chat.jsonl --output out/                      conversations: the malformed and the duplicates are put aside
+ngrams --input eval.jsonl --output windows.npz                 what the layer decontaminate looks for: windows of evaluation texts
 select --input scored.parquet --quotas quotas.csv --output out/   the second stage of instruction tuning: the best that are not alike
 """
 
@@ -26,6 +27,7 @@ from training.curation.layer import LAYERS
 COMMANDS = {
     "mixture": "training.curation.regmix.command",
     "messages": "training.curation.messages",
+    "ngrams": "training.curation.decontaminate_command",
     "select": "training.curation.selection_command",
 }
 
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.curation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|mixture|messages|select|LAYER")
+    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|mixture|messages|ngrams|select|LAYER")
     for name in ("run", "extract", *LAYERS):
         command = commands.add_parser(
             name, help="the layers of a recipe" if name == "run" else f"the layer {name} alone", epilog=_settings(name)
@@ -88,7 +90,12 @@ def _parser() -> argparse.ArgumentParser:
         )
     report = commands.add_parser("report", help="print what was dropped and why; write report.html")
     report.add_argument("corpus", type=Path)
-    for name, told in (("mixture", "RegMix from any runs"), ("messages", "conversations"), ("select", "the best that are not alike")):
+    for name, told in (
+        ("mixture", "RegMix from any runs"),
+        ("messages", "conversations"),
+        ("ngrams", "windows of evaluation texts"),
+        ("select", "the best that are not alike"),
+    ):
         commands.add_parser(name, help=told, add_help=False)
     return parser
 
