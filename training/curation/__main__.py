@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CurationError as error:
         print(f"curation: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a directory that is not ours
+        print(f"curation: {error}; mend that, and run again to go on", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
