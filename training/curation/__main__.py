@@ -7,6 +7,7 @@ report corpus/                                                 what was dropped 
 proxies --input corpus/shards --directory DIR                  RegMix's runs on the corpus: tiny models, each on a mixture of its languages
 mixture --mixtures runs.csv --losses losses.csv --output ...   RegMix from any runs
 messages --input chat.jsonl --output out/                      conversations: the malformed and the duplicates are put aside
+ngrams --input eval.jsonl --output windows.npz                 what the layer decontaminate looks for: windows of evaluation texts
 select --input scored.parquet --quotas quotas.csv --output out/   the second stage of instruction tuning: the best that are not alike
 """
 
@@ -28,6 +29,7 @@ COMMANDS = {
     "proxies": "training.curation.regmix.proxies_command",
     "mixture": "training.curation.regmix.command",
     "messages": "training.curation.messages",
+    "ngrams": "training.curation.decontaminate_command",
     "select": "training.curation.selection_command",
 }
 
@@ -48,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CurationError as error:
         print(f"curation: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a directory that is not ours
+        print(f"curation: {error}; mend that, and run again to go on", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -57,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.curation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|proxies|mixture|messages|select|LAYER")
+    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|proxies|mixture|messages|ngrams|select|LAYER")
     for name in ("run", "extract", *LAYERS):
         command = commands.add_parser(
             name, help="the layers of a recipe" if name == "run" else f"the layer {name} alone", epilog=_settings(name)
@@ -94,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         ("proxies", "RegMix's runs on a corpus"),
         ("mixture", "RegMix from any runs"),
         ("messages", "conversations"),
+        ("ngrams", "windows of evaluation texts"),
         ("select", "the best that are not alike"),
     ):
         commands.add_parser(name, help=told, add_help=False)

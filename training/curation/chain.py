@@ -7,6 +7,7 @@
     OUTPUT/quarantine.jsonl       what could not be read, and, `kept` true, what was read with a remark (documents.Quarantined)
     OUTPUT/report.json            the counts (report.py makes text and HTML of them)
     OUTPUT/facts/NN-NAME/         what a layer leaves of its plan (`Layer.leaves`)
+    OUTPUT/.lock                  while a run writes here
     OUTPUT/run.json               of which input and recipe this is, and in which form; comes last: a corpus without it is not finished
 
 A step is named by the digest of all that came before it, so a changed setting runs its own layer and those after it again, no other. A shard's
@@ -15,7 +16,9 @@ counts are written after everything else of it: what has counts is done. The out
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import functools
 import json
 import os
@@ -36,6 +39,8 @@ from training.curation.settings import Curation
 from training.pretraining.sources import file_digest
 from training.recipe import digest, encode
 from training.whole import whole
+
+LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,7 @@ def run(
     form: str = "parquet",
     hub: Path | None = None,
 ) -> dict[str, Any]:
-    """Run the chain to its end, or go on with it; returns the report. Raises CurationError.
+    """Run the chain to its end, or go on with it; returns the report. Raises CurationError, also where another run is writing `output`.
 
     `keep_work` leaves the steps' own files, so that a changed recipe need not start from the first layer. Files are named in the quarantine as
     they stand, or from the directory `shown_from`. `form` (of documents.FORMS) is that of the corpus's shards and of nothing else: where the work is
@@ -81,30 +86,53 @@ def run(
     given = inputs_of(inputs, recipe.sources, hub)
     identity = given.identity(recipe.sources)
     finished = digest([identity, [identity_of(layer) for layer in recipe.layers]])
-    work = output / "work"
-    if (report := read_report(output)) is not None:
-        was = json.loads((output / "run.json").read_text())
-        written = was.get("format", "parquet")
-        if was["fingerprint"] == finished and written == form:
-            tell(f"{output} is complete already")
-            if not keep_work:
-                shutil.rmtree(work, ignore_errors=True)  # of a run that was killed while it tidied up
-            return report
-        if was["fingerprint"] == finished and not work.is_dir():
-            tell(f"{output} holds {written} and no work (--keep-work): for {form} its layers run again")
-        (output / "run.json").unlink()
-    work.mkdir(parents=True, exist_ok=True)
-    extracted = work / f"00-extract-{identity[:12]}"
-    before, steps = extract(given, recipe.sources, extracted, shown_from, engine, tell), []
-    fingerprint = identity
-    for number, layer in enumerate((Ids(), *recipe.layers)):
-        fingerprint = digest([fingerprint, identity_of(layer)])
-        name = f"{number:02d}-{layer.name}"
-        step = Step(name=name, layer=layer, directory=work / f"{name}-{fingerprint[:12]}")
-        _step(step, before, engine, tell)
-        steps.append(step)
-        before = step.shards
-    return _publish(output, {"fingerprint": finished, "format": form}, extracted, steps, recipe, engine, keep_work)
+    with _alone(output, tell):
+        work = output / "work"
+        if (report := read_report(output)) is not None:
+            was = json.loads((output / "run.json").read_text())
+            written = was.get("format", "parquet")
+            if was["fingerprint"] == finished and written == form:
+                tell(f"{output} is complete already")
+                if not keep_work:
+                    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed while it tidied up
+                return report
+            if was["fingerprint"] == finished and not work.is_dir():
+                tell(f"{output} holds {written} and no work (--keep-work): for {form} its layers run again")
+            (output / "run.json").unlink()
+        work.mkdir(parents=True, exist_ok=True)
+        extracted = work / f"00-extract-{identity[:12]}"
+        before, steps = extract(given, recipe.sources, extracted, shown_from, engine, tell), []
+        fingerprint = identity
+        for number, layer in enumerate((Ids(), *recipe.layers)):
+            fingerprint = digest([fingerprint, identity_of(layer)])
+            name = f"{number:02d}-{layer.name}"
+            step = Step(name=name, layer=layer, directory=work / f"{name}-{fingerprint[:12]}")
+            _step(step, before, engine, tell)
+            steps.append(step)
+            before = step.shards
+        return _publish(output, {"fingerprint": finished, "format": form}, extracted, steps, recipe, engine, keep_work)
+
+
+@contextlib.contextmanager
+def _alone(output: Path, tell: Tell) -> Iterator[None]:
+    """Keep other runs away from `output`. Raises CurationError where one is writing it."""
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / LOCK
+    with contextlib.ExitStack() as held:
+        try:
+            while True:
+                file = held.enter_context(path.open("w"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                        break  # and not one that a run which ended meanwhile has taken away
+        except BlockingIOError as error:
+            raise CurationError(f"another run is writing {output}: wait for it, or give another --output") from error
+        except OSError as error:  # a file system without locks, a directory that may only be read
+            tell(f"{output} cannot be locked ({error}): keep other runs away from it")
+        else:
+            held.callback(path.unlink, missing_ok=True)
+        yield
 
 
 def identity_of(layer: Layer) -> dict[str, Any]:

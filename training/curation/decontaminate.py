@@ -1,7 +1,7 @@
 """Takes evaluation text out of training text: a document goes, or its paragraphs, where most of an evaluation text stands in it.
 
-    write_ngrams([("flores/tha/12", text), ...], path)      # once, of every text that a suite shows a model or lets it score
-    python -m training.curation decontaminate --set decontaminate.ngrams=PATH ...
+    python -m training.curation ngrams --input eval.jsonl --output windows.npz      # once, of every text that a suite shows a model or lets it score
+    python -m training.curation decontaminate --set decontaminate.ngrams=windows.npz ...
 
 Compared are windows of bytes of normalised text (`training/windows.py`), as between training and evaluation. The file holds hashes,
 no text. Hits are counted by evaluation text: a phrase that many share drops nothing until more than `share` of the windows of one text stand in
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 22  # bytes hashed at once
 FORM = 1  # of the file
+MADE = "make it with `python -m training.curation ngrams`"
 SORTED = ("unique", "bounds", "text", "maybe")  # arrays of a length of windows
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -116,11 +117,9 @@ class Ngrams:
             with np.load(path, allow_pickle=False) as stored:
                 form, names, lengths, windows, hashes = (stored[name] for name in ("form", "names", "lengths", "windows", "hashes"))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise CurationError(f"{path} holds no evaluation n-grams ({error}): write it with decontaminate.write_ngrams") from error
+            raise CurationError(f"{path} holds no evaluation n-grams ({error}): {MADE}") from error
         if int(form[0]) != FORM or int(windows.sum()) != len(hashes):
-            raise CurationError(
-                f"{path} is of form {int(form[0])}, this version reads {FORM}: write it again with decontaminate.write_ngrams"
-            )
+            raise CurationError(f"{path} is of form {int(form[0])}, this version reads {FORM}: {MADE}")
         text, length = np.repeat(np.arange(len(names)), windows), np.repeat(lengths, windows)
         tables = tuple(_Windows.of(int(one), hashes[length == one], text[length == one]) for one in np.unique(length))
         return cls(names=names, windows=windows, tables=tables)
@@ -204,7 +203,7 @@ class Decontaminate(Layer):
         """Sort the windows once. Raises CurationError where there is no file of them."""
         if not self.ngrams:
             raise CurationError(
-                "decontaminate.ngrams names no file: give the one that decontaminate.write_ngrams wrote, or leave the layer out"
+                "decontaminate.ngrams names no file: give the one that `python -m training.curation ngrams` wrote, or leave the layer out"
             )
         Ngrams.read(Path(self.ngrams)).save(work)
 

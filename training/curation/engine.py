@@ -10,6 +10,7 @@ every pass of every layer, nor forked from this one, where Daft and numba hold t
 from __future__ import annotations
 
 import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import importlib.abc
 import multiprocessing
@@ -50,7 +51,10 @@ class Engine:
         return daft
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """`function(item)` for every item, results in the order of the items. The function and its items are pickled; the first error ends it."""
+        """`function(item)` for every item, results in the order of the items. The function and its items are pickled; the first error ends it.
+
+        Raises CurationError where a process was killed.
+        """
         if self.runner == "ray":
             yield from self._ray(function, items)
             return
@@ -60,8 +64,13 @@ class Engine:
             return
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["training.curation.warm"])
-        with concurrent.futures.ProcessPoolExecutor(min(self.workers, len(told)), context, _end_with_parent) as pool:
-            yield from pool.map(function, told)
+        try:
+            with concurrent.futures.ProcessPoolExecutor(min(self.workers, len(told)), context, _end_with_parent) as pool:
+                yield from pool.map(function, told)
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise CurationError(
+                "a worker process was killed, most likely as memory ran out (fewer --workers need less of it); run again to go on"
+            ) from error
 
     def _ray(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         import ray

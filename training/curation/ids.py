@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,14 +36,16 @@ class Ids(Layer):
         import pyarrow
         import pyarrow.parquet
 
-        hashes = [_hashes(path) for path in shards]
-        starts = np.concatenate([[0], np.cumsum([len(part) for part in hashes])]).astype(np.int64)
-        every = np.concatenate([*hashes, np.empty(0, np.uint64)])
-        del hashes
+        starts = np.cumsum([0, *(narrow.rows([path]) for path in shards)], dtype=np.int64)
+        every = np.empty(starts[-1], np.uint64)  # 8 bytes a document are all that comes back of a shard
+        for number, hashes in enumerate(engine.map(_hashes, shards)):
+            every[starts[number] : starts[number + 1]] = hashes
         known, firsts = np.unique(every, return_index=True)
-        again = np.setdiff1d(np.arange(starts[-1]), firsts, assume_unique=True)
+        later = np.ones(len(every), np.bool_)
+        later[firsts] = False
+        again = np.flatnonzero(later)
         kept = firsts[np.searchsorted(known, every[again])]
-        del known, firsts, every
+        del known, firsts, every, later
         shard = np.searchsorted(starts, again, side="right") - 1
         file, row = _places(shards, starts, again)
         kept_file, kept_row = _places(shards, starts, kept)
@@ -74,11 +75,9 @@ def write_places(path: Path, files: Sequence[str], rows: Sequence[int]) -> None:
 
 
 def _hashes(shard: Path) -> npt.NDArray[np.uint64]:
-    import pyarrow.parquet
-
-    names = pyarrow.parquet.read_table(shard, columns=["id"]).column("id").to_pylist()
-    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
-    return np.frombuffer(digests, dtype="<u8")
+    """A hash of each id of a shard, read a row group at a time."""
+    found = [narrow.keys(batch.column("id").to_pylist()) for _, batch in narrow.batches(shard, ("id",))]
+    return np.concatenate([*found, np.empty(0, np.int64)]).view(np.uint64)
 
 
 def _places(shards: Sequence[Path], starts: Numbers, wanted: Numbers) -> tuple[Any, Numbers]:

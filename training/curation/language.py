@@ -5,15 +5,21 @@
 A document is identified piece by piece (`training/identification.py`): lines, short ones taken together and long ones cut. Each piece that can be decided
 counts its characters for one language, or for none of ours ("foreign"). Neighbours (Indonesian and Malay, Cebuano and Waray ...: the confusion sets)
 share most of their sentences, so a piece in a neighbour's language speaks neither for a declared language nor against it, unless `strict`.
+
+Code-switched text (`sources/bilingual.py`) declares its languages in the column `languages`, codes with commas between them. Its lines are identified
+one by one, and the characters of all its languages count together. It stays filed under "": `rules` then holds it to the limits of no language in
+particular, `perplexity` and `quality` leave it unranked, whose models of one language would put half of each such document among the worst, and its
+tokens are a corpus of their own, `und`, which a mixture weighs for itself. Where an Origin gives it a `language` besides, it is filed under that.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from training.curation.documents import CurationError, Document
 from training.curation.layer import Decision, Judge, Layer
@@ -21,6 +27,8 @@ from training.identification import PAIR, Identification, identify_many
 from training.languages import LANGUAGES, LanguageError, by_code, same_set
 
 FOREIGN = "none of ours"
+SEVERAL = "languages"  # the column of code-switched text
+_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z]+)*")
 SHORTEST_PIECE, LONGEST_PIECE = 80, 400  # characters
 
 
@@ -45,27 +53,33 @@ class Found:
             return ""
         return ranked[0][0]
 
-    def share(self, language: str, strict: bool) -> float | None:
-        """The share of the decided characters that are in `language`; None where none is decided. Neighbours are not counted unless `strict`."""
-        own = self.characters[language] + (self.either if language in PAIR else 0)
-        against = sum(count for other, count in self.characters.items() if other != language and (strict or not same_set(language, other)))
-        against += self.either if language not in PAIR and (strict or not any(same_set(language, one) for one in PAIR)) else 0
-        return own / (own + against) if own + against else None
+    def share(self, languages: Collection[str], strict: bool) -> float | None:
+        """The share of the decided characters that are in `languages`; None where none is decided. Neighbours are not counted unless `strict`."""
+
+        def against(*others: str) -> bool:
+            """Whether characters in one of `others` speak against the languages."""
+            if any(other in languages for other in others):
+                return False
+            return strict or not any(same_set(language, other) for language in languages for other in others)
+
+        own = sum(self.characters[language] for language in languages) + (self.either if any(one in languages for one in PAIR) else 0)
+        contrary = sum(count for other, count in self.characters.items() if against(other)) + (self.either if against(*PAIR) else 0)
+        return own / (own + contrary) if own + contrary else None
 
 
-def pieces(text: str) -> Iterator[str]:
-    """A text in pieces of SHORTEST_PIECE to LONGEST_PIECE characters where its lines allow: short lines together, long ones cut at spaces."""
+def pieces(text: str, shortest: int = SHORTEST_PIECE) -> Iterator[str]:
+    """A text in pieces of `shortest` to LONGEST_PIECE characters where its lines allow: short lines together, long ones cut at spaces."""
     waiting = ""
     for line in text.splitlines():
         waiting = f"{waiting}\n{line.strip()}" if waiting else line.strip()
-        if len(waiting) < SHORTEST_PIECE:
+        if len(waiting) < shortest:
             continue
         while len(waiting) > LONGEST_PIECE:
             cut = waiting.rfind(" ", SHORTEST_PIECE, LONGEST_PIECE)
             cut = cut if cut > 0 else LONGEST_PIECE
             yield waiting[:cut]
             waiting = waiting[cut:].strip()
-        if len(waiting) >= SHORTEST_PIECE:
+        if len(waiting) >= shortest:
             yield waiting
             waiting = ""
     if waiting:
@@ -79,9 +93,9 @@ def spread(all_pieces: Sequence[str], most: int) -> list[str]:
     return [all_pieces[number * len(all_pieces) // most] for number in range(most)]
 
 
-def look(texts: Sequence[str], most: int = 0) -> list[Found]:
-    """What the pieces of each text say; `most` pieces of each are looked at, 0 for all."""
-    cut = [spread(list(pieces(text)), most) for text in texts]
+def look(texts: Sequence[str], most: int = 0, by_line: Collection[int] = ()) -> list[Found]:
+    """What the pieces of each text say; `most` pieces of each are looked at, 0 for all. Of the texts numbered in `by_line` no lines are taken together."""
+    cut = [spread(list(pieces(text, 1 if number in by_line else SHORTEST_PIECE)), most) for number, text in enumerate(texts)]
     answers = iter(identify_many(piece for own in cut for piece in own))
     return [_counted([(piece, next(answers)) for piece in own]) for own in cut]
 
@@ -105,9 +119,11 @@ class LanguageFilter(Layer):
 
     `unsure` is what becomes of a document that is too short or too near a tie to say: "keep" as it was declared, or "drop". `strict` takes a
     neighbour's language for another. `most` pieces of a long document are looked at (0: all). A declared language that is none of ours stands.
+    Of code-switched text all languages have to be among `languages`.
     """
 
     name = "language"
+    version: ClassVar[int] = 2
     languages: tuple[str, ...] = ()
     least_share: float = 0.6
     unsure: Literal["keep", "drop"] = "keep"
@@ -128,43 +144,59 @@ class LanguageFilter(Layer):
         """Judges each document by itself; `work` holds nothing."""
 
         def judged(documents: Sequence[Document], shard: int, first: int) -> list[Decision]:
-            found = look([document.text for document in documents], self.most)
+            switched = {number for number, document in enumerate(documents) if _codes(document)}
+            found = look([document.text for document in documents], self.most, switched)
             return [self._decide(document, one) for document, one in zip(documents, found, strict=True)]
 
         return judged
 
     def _decide(self, document: Document, found: Found) -> Decision:
         try:
-            declared = by_code(document.language).iso if document.language else ""
+            filed = by_code(document.language).iso if document.language else ""
+            declared = _declared(document, filed)
         except LanguageError:
-            return self._wanted(document, {"language not known to us": 1})
+            return self._wanted(document, (document.language or document.extra[SEVERAL],), {"language not known to us": 1})
         said = found.language()
-        share = found.share(declared or said, self.strict) if declared or said else None
-        if (not declared and not said) or share is None:
-            return self._unsure(dataclasses.replace(document, language=declared))
+        share = found.share(declared or (said,), self.strict) if declared or said else None
+        if share is None:
+            return self._unsure(dataclasses.replace(document, language=filed), declared)
         if not declared and said == FOREIGN:
             return Decision(reason="foreign language", detail=f"in {_told(found)}")
-        if declared and said and share < self.least_share and (said == FOREIGN or self._other(declared, said)):
-            return Decision(reason="wrong language", detail=f"declared {declared}, in {_told(found)}")
+        named = " and ".join(declared or (said,))
+        if declared and said and share < self.least_share and (said == FOREIGN or all(self._other(one, said) for one in declared)):
+            return Decision(reason="wrong language", detail=f"declared {named}, in {_told(found)}")
         if share < self.least_share:
-            return Decision(reason="mixed languages", detail=f"{share:.0%} {declared or said} < {self.least_share:.0%}, in {_told(found)}")
-        counts = {} if declared else {"language filled in": 1}
-        return self._wanted(dataclasses.replace(document, language=declared or said), counts)
+            return Decision(reason="mixed languages", detail=f"{share:.0%} {named} < {self.least_share:.0%}, in {_told(found)}")
+        if not declared:
+            return self._wanted(dataclasses.replace(document, language=said), (said,), {"language filled in": 1})
+        counts = {} if filed else {"several languages declared": 1}
+        return self._wanted(dataclasses.replace(document, language=filed), declared, counts)
 
     def _other(self, declared: str, said: str) -> bool:
         return declared != said if self.strict else not same_set(declared, said)
 
-    def _wanted(self, document: Document, counts: dict[str, int]) -> Decision:
-        if self.languages and document.language not in self.languages:
-            return Decision(reason="language not wanted", detail=document.language, counts=counts)
+    def _wanted(self, document: Document, languages: Sequence[str], counts: dict[str, int]) -> Decision:
+        if self.languages and (stray := [one for one in languages if one not in self.languages]):
+            return Decision(reason="language not wanted", detail=stray[0], counts=counts)
         return Decision(document=document, counts=counts)
 
-    def _unsure(self, document: Document) -> Decision:
+    def _unsure(self, document: Document, declared: Sequence[str]) -> Decision:
         if self.unsure == "drop":
-            return Decision(reason="language not sure", detail=document.language)
-        if not document.language:
-            return Decision(document=document, counts={"language not sure": 1})
-        return self._wanted(document, {"language not sure": 1})
+            return Decision(reason="language not sure", detail=" and ".join(declared))
+        return self._wanted(document, declared, {"language not sure": 1})
+
+
+def _codes(document: Document) -> list[str]:
+    """The languages that code-switched text declares, nothing for other text: another's column of that name may hold anything."""
+    told = document.extra.get(SEVERAL)
+    codes = [code.strip() for code in told.split(",")] if isinstance(told, str) else []
+    return codes if len(codes) > 1 and all(map(_CODE.fullmatch, codes)) else []
+
+
+def _declared(document: Document, filed: str) -> tuple[str, ...]:
+    """The languages a document says it is in, the one it is filed under first. Raises LanguageError for one that is none of ours."""
+    several = [by_code(code).iso for code in _codes(document)]
+    return tuple(dict.fromkeys([filed, *several] if filed else several))
 
 
 def _told(found: Found) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ from training.curation.documents import CurationError, Document
 from training.curation.engine import Engine
 from training.curation.layer import Decision, Judge, Layer
 from training.curation.perplexity import Perplexity
-from training.curation.settings import Curation
+from training.curation.settings import DEFAULT_LAYERS, Curation
+from training.recipe import WorldText
+from training.world import text as world
 
 ONE = Engine(workers=1)
 
@@ -351,3 +354,40 @@ def test_the_command_runs_one_layer_reports_and_gives_clear_errors(tmp_path: Pat
     assert main(["near", "--input", told, "--output", str(tmp_path / "set"), *both]) == 0
     (near,) = json.loads((tmp_path / "set" / "report.json").read_text())["recipe"]["layers"]
     assert (near["permutations"], near["threshold"], near["bands"], near["rows"]) == (128, 0.8, 16, 8)
+
+
+def test_code_switched_documents_come_through_the_default_chain(tmp_path: Path) -> None:
+    """Of a file of pairs; the filter used to take every one of them for a mixture. One that is in another language than it declares goes."""
+    told = {
+        iso: re.split(r"(?<=[.!?])\s+|\n", "\n".join(made.text for made in world.documents(WorldText(language=iso, documents=150, seed=3))))
+        for iso in ("ind", "eng", "tgl", "vie")
+    }
+    for name, first, second in (("films", "ind", "eng"), ("mislabelled", "tgl", "vie")):
+        rows = [
+            {"text": one, "translation": other, "film": str(at // 200)}
+            for at, (one, other) in enumerate(zip(told[first], told[second], strict=False))
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[[sources.origins]]\nkind = "pairs"\nlanguages = "ind,eng"\nlicence = "CC0-1.0"\n')
+    asked = [
+        "run",
+        str(recipe),
+        "--input",
+        str(tmp_path / "films.jsonl"),
+        str(tmp_path / "mislabelled.jsonl"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main([*asked, "--workers", "1"]) == 0
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    assert [layer["name"] for layer in found["layers"]] == ["ids", *DEFAULT_LAYERS]
+    kept = corpus(tmp_path / "out")
+    assert len(kept) > 5
+    assert {(row["language"], row["languages"], row["licence"]) for row in kept} == {("", "ind,eng", "CC0-1.0")}
+    assert {row["id"].partition("#")[0] for row in kept} == {"films.jsonl"}
+    (language,) = [layer for layer in found["layers"] if layer["name"] == "language"]
+    assert language["counts"] == {"several languages declared": len(kept)}
+    assert language["reasons"].keys() <= {"mixed languages", "wrong language"}
+    for row in kept:
+        assert {line in told["eng"] for line in row["text"].splitlines()} == {True, False}

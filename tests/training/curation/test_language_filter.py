@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from training.curation.documents import CurationError, Document
 from training.curation.language import FOREIGN, LONGEST_PIECE, SHORTEST_PIECE, Found, LanguageFilter, look, pieces, spread
 from training.curation.layer import Decision
+from training.curation.sources.bilingual import switched
 from training.identification import sentences
 from training.languages import LANGUAGES, same_set
 from training.recipe import WorldText
@@ -25,9 +27,16 @@ def telling(iso: str, count: int = 3) -> str:
     return "\n".join(made.text for made in world.documents(WorldText(language=iso, documents=count, split="held_out", seed=9)))
 
 
-def decided(text: str, language: str = "", **settings: object) -> Decision:
-    (decision,) = LanguageFilter(**settings).judge(Path())([Document(id="1", text=text, language=language)], 0, 0)  # type: ignore[arg-type]
+def decided(text: str, language: str = "", declares: str = "", **settings: object) -> Decision:
+    document = Document(id="1", text=text, language=language, extra={"languages": declares} if declares else {})
+    (decision,) = LanguageFilter(**settings).judge(Path())([document], 0, 0)  # type: ignore[arg-type]
     return decision
+
+
+def told_by_turns(one: str, other: str) -> str:
+    """Half of the sentences in each of two languages, as a file of pairs is made into documents."""
+    sides = [re.split(r"(?<=[.!?။។。])\s*|\n", telling(iso, 8)) for iso in (one, other)]
+    return "\n".join(switched([pair for pair in zip(*sides, strict=False) if all(pair)], 0.5, "5"))
 
 
 @pytest.mark.parametrize("iso", ISOS)
@@ -68,6 +77,41 @@ def test_a_mixture_is_dropped_and_a_little_of_another_language_is_not() -> None:
     assert half.reason in ("mixed languages", "wrong language")
     assert decided(f"{thai}\n{english[: len(thai) // 6]}", "tha").document is not None
     assert decided(f"{thai}\n{english[: len(thai) // 6]}", "tha", least_share=0.99).reason == "mixed languages"
+
+
+@pytest.mark.parametrize(("one", "other"), [("ind", "eng"), ("cmn", "vie"), ("khm", "eng"), ("ceb", "tgl"), ("zsm", "mya")])
+def test_code_switched_text_is_judged_by_all_the_languages_it_declares(one: str, other: str) -> None:
+    text = told_by_turns(one, other)
+    assert decided(text, strict=True, least_share=0.9).reason == "mixed languages"
+    for strict in (False, True):
+        kept = decided(text, declares=f"{one},{other}", strict=strict, least_share=0.9)
+        assert kept.document == Document(id="1", text=text, language="", extra={"languages": f"{one},{other}"}), "filed under none of them"
+        assert kept.counts == {"several languages declared": 1}
+
+
+def test_code_switched_text_in_another_language_than_declared_is_dropped() -> None:
+    assert decided(told_by_turns("vie", "eng"), declares="vie,khm").reason in ("mixed languages", "wrong language")
+    assert decided(telling("vie"), declares="tha, en").detail.startswith("declared tha and eng, in vie ")
+    assert decided(GERMAN, declares="tha,eng").reason == "wrong language"
+
+
+def test_of_code_switched_text_all_languages_have_to_be_wanted() -> None:
+    for text in (told_by_turns("tha", "eng"), "OK"):
+        assert decided(text, declares="tha,eng", languages=("eng", "tha", "lao")).document is not None
+        dropped = decided(text, declares="tha,eng", languages=("tha",))
+        assert (dropped.reason, dropped.detail) == ("language not wanted", "eng")
+
+
+def test_a_column_of_languages_says_nothing_where_it_lists_no_codes_and_a_language_of_its_own_files_the_document() -> None:
+    text = told_by_turns("vie", "eng")
+    for told in ("eng", "Vietnamese, English", "vi;en", ","):
+        assert decided(text, declares=told).reason == "mixed languages"
+    filed = decided(text, "vi", declares="vie,eng")
+    assert filed.document is not None
+    assert filed.document.language == "vie"
+    assert not filed.counts
+    assert decided(GERMAN, declares="deu,eng").counts == {"language not known to us": 1}
+    assert decided(GERMAN, declares="deu,eng", languages=("eng",)).detail == "deu,eng"
 
 
 def test_foreign_text_is_none_of_ours() -> None:
@@ -114,7 +158,7 @@ def test_pieces_lose_nothing_and_are_neither_short_nor_long(text: str, most: int
 @given(st.dictionaries(st.sampled_from([*ISOS, FOREIGN]), st.integers(1, 50), max_size=5), st.integers(0, 50), st.sampled_from(ISOS))
 def test_shares_hold_together(characters: dict[str, int], either: int, language: str) -> None:
     found = Found(characters=Counter(characters), either=either)
-    strict, lenient = found.share(language, True), found.share(language, False)
+    strict, lenient = found.share((language,), True), found.share((language,), False)
     assert strict is None or 0 <= strict <= (1.0 if lenient is None else lenient) <= 1
     assert found.language() in {*characters, "ind", "zsm", ""}
     if language not in characters and not (either and language in ("ind", "zsm")):
@@ -143,6 +187,6 @@ def test_real_documents_are_in_their_language(hub: Path) -> None:
         texts = sentences(hub, "udhr", iso)
         documents = ["\n".join(texts[start : start + 10]) for start in range(0, len(texts) - 9, 10)]
         found = look(documents)
-        assert all((one.share(iso, False) or 0) >= 0.6 for one in found), iso
+        assert all((one.share((iso,), False) or 0) >= 0.6 for one in found), iso
         if iso not in ("ind", "zsm"):
             assert sum(one.language() == iso for one in found) >= 0.9 * len(found), iso
