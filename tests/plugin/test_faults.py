@@ -218,6 +218,7 @@ def test_a_flipped_byte_of_a_certified_checkpoint_is_found_before_it_is_handed_o
     assert toy("-m", "stage1").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "said"), [("runs", "NO RECORD"), ("certificates", "the certificate cannot be written")])
 def test_what_cannot_be_written_is_told_beside_the_table(toy: Run, tmp_path: Path, name: str, said: str) -> None:
     """As on a full disk: the system refuses the directory. The gates are shown, nothing is half-written, and with room the run goes through."""

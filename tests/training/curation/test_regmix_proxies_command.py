@@ -112,6 +112,7 @@ def test_it_says_the_command_that_takes_its_files(done: Path, corpus: Path, few:
     assert [line.split()[0] for line in err.splitlines() if line.split()[0] in LANGUAGES] == list(LANGUAGES)
 
 
+@pytest.mark.slow
 def test_stopped_it_goes_on_and_ends_the_same(
     done: Path, corpus: Path, few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
