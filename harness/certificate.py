@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.durable import write_json
 from harness.gates import Gate, Verdict
+from harness.record import StoreError
 from harness.store import Store
 
 
@@ -97,12 +98,17 @@ def _path(store: Store, profile: str, stage: str, key: str) -> Path:
 
 
 def save_certificate(store: Store, profile: str, certificate: Certificate) -> None:
-    """Keep a certificate. One with gates that could not run is not kept: what was missing may come."""
+    """Keep a certificate. One with gates that could not run is not kept: what was missing may come. Raises StoreError for a full disk."""
     if certificate.cause or any(verdict.verdict == "not run" for verdict in certificate.verdicts.values()):
         return
     path = _path(store, profile, certificate.stage, certificate.key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, dataclasses.replace(certificate, made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())).encode())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, dataclasses.replace(certificate, made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())).encode())
+    except OSError as error:
+        raise StoreError(
+            f"the certificate cannot be written ({error}); make room for it in {store.root} and run again: nothing is built anew"
+        ) from error
 
 
 def find_certificate(store: Store, profile: str, stage: str, key: str) -> Certificate | None:

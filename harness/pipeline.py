@@ -56,8 +56,7 @@ class Pipeline:
         self.samples = settings.samples or self.profile.samples
         self._replayed = Replay.read(settings.replay) if settings.replay else None
         if self._replayed is not None:
-            self.samples = self._replayed.samples
-            self.settings = dataclasses.replace(self.settings, backend=self._replayed.backend)
+            self.samples, self.settings = self._replayed.samples, dataclasses.replace(self.settings, backend=self._replayed.backend)
             if self._replayed.profile != self.profile.name:
                 raise GatesError(f"--gate-replay {settings.replay}: a run of the profile {self._replayed.profile}; give --gate-profile")
         self._certificates: dict[str, Certificate] = {}
@@ -226,13 +225,11 @@ class Pipeline:
         certificate = self.certify(stage)
         if not self._goes_on(certificate) and not (self.settings.ungated and stage in self._artifacts):
             raise Uncertified(certificate)
-        artifact = self._artifacts[stage]
-        try:
-            path = self.store.open(artifact)
-        except (StoreError, OSError) as error:  # damaged since it was certified: whoever asks would load it
-            own = gates_of(self.gates, stage)
+        artifact, own = self._artifacts[stage], gates_of(self.gates, stage)
+        try:  # whoever asks would load what was damaged since it was certified
+            return Checkpoint(path=self.store.open(artifact), record=artifact.record, certificate=certificate)
+        except (StoreError, OSError) as error:
             raise Uncertified(Certificate.not_run(stage, own, f"{stage} was not opened", cause=(stage, str(error)))) from error
-        return Checkpoint(path=path, record=artifact.record, certificate=certificate)
 
     def certify(self, stage: str) -> Certificate:
         """Bring a stage to its verdicts: ancestors first, then its checkpoint, then its gates."""
@@ -256,16 +253,13 @@ class Pipeline:
             if self._replayed is None and (stored := self._stored_certificate(stage, artifact)):
                 return stored
             certificate = self._judge(stage, artifact, own)
+            if self._replayed is None:
+                doing = "certified"
+                save_certificate(self.store, self.profile.name, certificate)
         except NotBuilt as reason:
             return Certificate.not_run(stage, own, str(reason))
-        except (*TOLD, OSError) as error:  # a full disk, a directory that is none
+        except (*TOLD, OSError) as error:
             return Certificate.not_run(stage, own, f"{stage} was not {doing}", cause=(stage, str(error)))
-        if self._replayed is None:
-            try:
-                save_certificate(self.store, self.profile.name, certificate)
-            except OSError as error:
-                why = f"the certificate cannot be written ({error}); make room for it in {self.store.root} and run again: nothing is built anew"
-                return Certificate.not_run(stage, own, f"{stage} was not certified", cause=(stage, why))
         return certificate
 
     def _standing_on(self, stage: str) -> tuple[str, ...]:

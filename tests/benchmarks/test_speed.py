@@ -69,7 +69,9 @@ def test_edited_copies_are_of_every_similarity(corpus: Corpus) -> None:
     assert np.all(np.histogram(edited, bins=[0.5, 0.7, 0.85, 1.0])[0] > 4)
 
 
-def test_layers_are_given_what_they_want_once(corpus: Corpus, pages: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_are_given_what_they_want_once(
+    corpus: Corpus, pages: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Examples in every language, evaluation text of which a part stands in a twentieth of the pages."""
     monkeypatch.setattr(curation_inputs, "EVALUATION", 220)
     told = {name: curation_inputs.settings(name, corpus) for name in ("near", "quality", "decontaminate")}
@@ -77,7 +79,8 @@ def test_layers_are_given_what_they_want_once(corpus: Corpus, pages: list[Docume
     layers = settings.of({"layers": ["quality", "decontaminate"]}, [*told["quality"], *told["decontaminate"]]).layers
     for (path,) in (layers[0].positives, layers[0].negatives):
         assert Counter(made.language for made in read(Path(path), print)) == dict.fromkeys(LANGUAGES, 50)
-    judge = layers[1].judge(corpus.directory)
+    layers[1].prepare([], tmp_path, Engine(workers=1))
+    judge = layers[1].judge(tmp_path)
     dropped = [one.reason for one in judge(pages, 0, 0)].count("evaluation text")
     assert 0.02 < dropped / len(pages) < 0.1
     before = {path: path.stat().st_mtime_ns for path in corpus.directory.rglob("*")}
