@@ -85,11 +85,10 @@ def find_in_corpus(training: Iterable[str], evaluation: Sequence[tuple[str, str,
         known = Ngrams.read(path)
     documents = iter(training)
     while batch := [normalised(text) for text in itertools.islice(documents, AT_ONCE)]:
-        for hits in known.look(batch):
-            for text, part in hits.reached.items():
-                if part > share:
-                    number = int(known.names[text])
-                    reached[number] = max(part, reached.get(number, 0.0))
+        for held in known.look(batch, share):
+            for text, part in held.items():
+                number = int(known.names[text])
+                reached[number] = max(part, reached.get(number, 0.0))
     found = (Overlap(suite=evaluation[number][0], sample=evaluation[number][1], share=part) for number, part in reached.items())
     return sorted(found, key=_order)
 

@@ -96,8 +96,8 @@ def test_the_windows_are_those_of_everything_that_is_asked_of_a_checkpoint(nano:
     texts = evaluation_text.evaluation_texts(order(nano, names))
     assert {suite for suite, _, _ in texts} == {"perplexity", "cause"}  # curation asks nothing of a checkpoint
     for _, _, text in texts[:: len(texts) // 40]:
-        (found,) = known.look([normalised(f"Something before. {text} And something after.")])
-        assert max(found.reached.values()) == 1.0
+        (found,) = known.look([normalised(f"Something before. {text} And something after.")], 0.5)
+        assert max(found.values()) == 1.0
     assert [table.length for table in known.tables][-1] == nano.overlap_window
 
 

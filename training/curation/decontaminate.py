@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from training.windows import Hashes
 
 BLOCK = 1 << 22  # bytes hashed at once
+AT_ONCE = 1 << 21  # texts of windows that are counted at once; a phrase may stand in very many
 FORM = 1  # of the file
 MADE = "make it with `python -m training.curation ngrams`"
 SORTED = ("unique", "bounds", "text", "maybe")  # arrays of a length of windows
@@ -61,14 +62,6 @@ def write_ngrams(texts: Iterable[tuple[str, str]], path: Path, n: int = WINDOW, 
     return len(names)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Hits:
-    """What a document has of evaluation texts: `reached` share of each text (by number), and where its windows lie in the document."""
-
-    reached: Mapping[int, float]
-    spans: Mapping[int, Sequence[tuple[int, int]]]  # text -> (first byte, byte after) of each window met
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _Windows:
     """The windows of one length: `unique` hashes, sorted; `text[bounds[i]:bounds[i + 1]]` has those of the texts that have the i-th, sorted.
@@ -100,6 +93,13 @@ class _Windows:
         place = np.minimum(np.searchsorted(self.unique, found[at]), len(self.unique) - 1)
         true = self.unique[place] == found[at]
         return at[true], place[true]
+
+    def texts(self, places: Ints) -> tuple[Ints, Ints]:
+        """The texts of windows, given as places in `unique`: (which of `places`, text), a row for each time that a text has the window."""
+        counts = self.bounds[places + 1] - self.bounds[places]
+        of = np.repeat(np.arange(len(places)), counts)
+        within = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return of, self.text[self.bounds[places][of] + within]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,29 +143,52 @@ class Ngrams:
         tables = (_Windows(length=one, **{name: array(f"{one}-{name}") for name in SORTED}) for one in lengths)
         return cls(names=np.load(directory / "names.npy"), windows=array("windows"), tables=tuple(tables))
 
-    def look(self, texts: Sequence[bytes]) -> list[_Hits]:
-        """What each normalised text has of the evaluation texts."""
-        found: list[_Hits] = []
+    def look(self, texts: Sequence[bytes], share: float) -> list[dict[int, float]]:
+        """Of each normalised text the evaluation texts (by number) of whose windows it holds more than `share`, and how many of 1 it holds."""
+        found: list[dict[int, float]] = []
         for part in _blocks(texts):
             starts = np.cumsum([0] + [len(data) + 1 for data in part])
-            seen: list[dict[int, list[tuple[int, int, int]]]] = [{} for _ in part]  # of each document: text -> (first byte, end, hash)
+            reached: list[dict[int, float]] = [{} for _ in part]
             for table in self.tables:
                 at, place = table.met(SEPARATOR.join(part))
-                document = np.searchsorted(starts, at, side="right") - 1
-                for where, which, number in zip((at - starts[document]).tolist(), place.tolist(), document.tolist(), strict=True):
-                    for text in np.unique(table.text[table.bounds[which] : table.bounds[which + 1]]).tolist():
-                        seen[number].setdefault(text, []).append((where, where + table.length, which))
-            found += [self._hits(one) for one in seen]
+                # a window that a document holds twice is one of the evaluation text's all the same
+                pairs = np.unique((np.searchsorted(starts, at, side="right") - 1) * len(table.unique) + place)
+                for own in _few(pairs, table):
+                    of, text = table.texts(own % len(table.unique))
+                    counted, times = np.unique(own[of] // len(table.unique) * len(self.names) + text, return_counts=True)
+                    document, number = np.divmod(counted, len(self.names))
+                    shares = times / self.windows[number]
+                    over = np.flatnonzero(shares > share)
+                    for one, text_number, part_of in zip(
+                        document[over].tolist(), number[over].tolist(), shares[over].tolist(), strict=True
+                    ):
+                        reached[one][text_number] = part_of
+            found += reached
         return found
 
-    def _hits(self, seen: Mapping[int, Sequence[tuple[int, int, int]]]) -> _Hits:
-        reached = {}
-        for text, windows in seen.items():
-            table = next(table for table in self.tables if table.length == windows[0][1] - windows[0][0])
-            met = {which for _, _, which in windows}
-            of_text = sum(int((table.text[table.bounds[which] : table.bounds[which + 1]] == text).sum()) for which in met)
-            reached[text] = of_text / int(self.windows[text])
-        return _Hits(reached, {text: [(first, end) for first, end, _ in windows] for text, windows in seen.items()})
+    def spans(self, data: bytes, texts: Collection[int]) -> tuple[Ints, Ints]:
+        """(first bytes, bytes after) of the windows in a normalised text that evaluation texts (by number) have."""
+        firsts, ends = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for table in self.tables:
+            at, place = table.met(data)
+            of, text = table.texts(place)
+            own = at[np.unique(of[np.isin(text, list(texts))])]
+            firsts.append(own)
+            ends.append(own + table.length)
+        return np.concatenate(firsts), np.concatenate(ends)
+
+
+def _few(pairs: Ints, table: _Windows) -> Iterator[Ints]:
+    """Pairs of a document and a window, in order, in parts whose windows have some AT_ONCE texts together; no document is in two parts."""
+    place, document = pairs % max(len(table.unique), 1), pairs // max(len(table.unique), 1)
+    rows = np.cumsum(table.bounds[place + 1] - table.bounds[place])
+    start = 0
+    while start < len(pairs):
+        before = int(rows[start - 1]) if start else 0
+        end = int(np.searchsorted(rows, before + AT_ONCE))
+        end = int(np.searchsorted(document, document[min(end, len(pairs) - 1)], side="right"))
+        yield pairs[start:end]
+        start = end
 
 
 def _blocks(texts: Sequence[bytes]) -> Iterator[list[bytes]]:
@@ -212,13 +235,12 @@ class Decontaminate(Layer):
         known = Ngrams.mapped(work)
 
         def judged(documents: Sequence[Document], shard: int, first: int) -> list[Decision]:
-            hits = known.look([normalised(document.text) for document in documents])
-            return [self._decide(document, found, known) for document, found in zip(documents, hits, strict=True)]
+            found = known.look([normalised(document.text) for document in documents], self.share)
+            return [self._decide(document, over, known) for document, over in zip(documents, found, strict=True)]
 
         return judged
 
-    def _decide(self, document: Document, hits: _Hits, known: Ngrams) -> Decision:
-        over = {text: reached for text, reached in hits.reached.items() if reached > self.share}
+    def _decide(self, document: Document, over: Mapping[int, float], known: Ngrams) -> Decision:
         if not over:
             return Decision(document=document)
         worst = min(over, key=lambda text: (-over[text], text))
@@ -242,15 +264,16 @@ class Decontaminate(Layer):
         removed: list[str] = []
         while True:
             parts = [normalised(paragraph) for paragraph in paragraphs]
-            (hits,) = known.look([b"".join(parts)])
-            spans = [span for number, reached in hits.reached.items() if reached > self.share for span in hits.spans[number]]
-            if not spans:
+            data = b"".join(parts)
+            (over,) = known.look([data], self.share)
+            if not over:
                 return "\n".join(paragraphs), removed
             sizes = np.array([len(part) for part in parts])
             ends = np.cumsum(sizes)
             edges = np.zeros(int(ends[-1]) + 1, dtype=np.int64)
-            np.add.at(edges, [start for start, _ in spans], 1)
-            np.add.at(edges, [end for _, end in spans], -1)
+            firsts, afters = known.spans(data, over)
+            np.add.at(edges, firsts, 1)
+            np.add.at(edges, afters, -1)
             covered = np.append(0, np.cumsum(np.cumsum(edges)[:-1] > 0))
             of_each = covered[ends] - covered[ends - sizes]
             mostly = 2 * of_each > sizes

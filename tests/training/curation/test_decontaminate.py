@@ -52,12 +52,14 @@ def test_the_same_as_a_search_by_hand(
 ) -> None:
     path = tmp_path / "ngrams.npz"
     write_ngrams([(str(number), text) for number, text in enumerate(evaluation)], path, n, least=shortest)
-    block, decontaminate.BLOCK = decontaminate.BLOCK, 20 if small else decontaminate.BLOCK
+    before = decontaminate.BLOCK, decontaminate.AT_ONCE
+    if small:
+        decontaminate.BLOCK, decontaminate.AT_ONCE = 20, 3
     try:
         kept = [decision.document is not None for decision in decided(Decontaminate(ngrams=str(path)), documents)]
         cut = decided(Decontaminate(ngrams=str(path), cut=True), documents)
     finally:
-        decontaminate.BLOCK = block
+        decontaminate.BLOCK, decontaminate.AT_ONCE = before
     worst = [max(shares_by_hand(text, evaluation, n, shortest), default=0.0) for text in documents]
     assert kept == [share <= 0.5 for share in worst]
     for text, share, decision in zip(documents, worst, cut, strict=True):
