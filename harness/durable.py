@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from training.whole import sync
+
 HASHERS = 4  # SHA-256 releases the GIL; more threads than this wait for the disk
 
 
@@ -33,15 +35,6 @@ def hash_files(paths: Iterable[Path]) -> dict[Path, str]:
         return {path: hash_file(path) for path in todo}
     with ThreadPoolExecutor(min(HASHERS, len(todo))) as pool:
         return dict(zip(todo, pool.map(hash_file, todo), strict=True))
-
-
-def sync(path: Path) -> None:
-    """fsync a file or a directory (a rename is durable only once its directory is)."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sync_tree(directory: Path) -> None:

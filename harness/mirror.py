@@ -21,6 +21,7 @@ from harness import durable, intake
 from harness.record import RECORD, Damaged, FileEntry, Record, StoreError, parse_record
 from harness.selection import chosen, with_ancestors
 from harness.store import Artifact, Store
+from training.whole import sync
 
 CHUNK = 8 << 20
 Say = Callable[[str], None]
@@ -154,8 +155,8 @@ class Mirror:
     def _settle(self, there: str) -> None:
         """On a mirror that is a directory, what must be there before the record must be on its disk before it."""
         if self.files.protocol in ("file", "local", ("file", "local")):
-            durable.sync(Path(there))
-            durable.sync(Path(there).parent)
+            sync(Path(there))
+            sync(Path(there).parent)
 
     # ------------------------------------------------------------------------------------------------------------ pulling
 

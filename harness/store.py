@@ -47,6 +47,7 @@ from harness.record import (
     parse_record,
 )
 from harness.surroundings import environment, git_state
+from training.whole import sync
 
 __all__ = [
     "Artifact",
@@ -355,7 +356,7 @@ class Store:
             if found.fingerprint != record.fingerprint:
                 raise StoreError(f"{final} belongs to another fingerprint, {found.fingerprint}; remove it") from None
             return Artifact(path=final, record=found)
-        durable.sync(final.parent)
+        sync(final.parent)
         self._opened[final] = record.content
         return Artifact(path=final, record=record)
 

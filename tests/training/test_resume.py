@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_the_last_one_and_no_litter(tmp_path: Path, monkeypat
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(resume, "_sync", full)
+    monkeypatch.setattr(resume, "sync", full)
     with pytest.raises(OSError, match="No space left"):
         resume.save(tmp_path, snapshot(6))
     assert names(tmp_path) == ["step-00000005"]

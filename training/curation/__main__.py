@@ -26,11 +26,11 @@ from training.curation.layer import LAYERS
 
 # Commands with options of their own: each a module with a `main`, imported when it is asked for.
 COMMANDS = {
-    "proxies": "training.curation.regmix.proxies_command",
-    "mixture": "training.curation.regmix.command",
-    "messages": "training.curation.messages",
-    "ngrams": "training.curation.decontaminate_command",
-    "select": "training.curation.selection_command",
+    "proxies": ("training.curation.regmix.proxies_command", "RegMix's runs on a corpus"),
+    "mixture": ("training.curation.regmix.command", "RegMix from any runs"),
+    "messages": ("training.curation.messages", "conversations"),
+    "ngrams": ("training.curation.decontaminate_command", "windows of evaluation texts"),
+    "select": ("training.curation.selection_command", "the best that are not alike"),
 }
 
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = list(sys.argv[1:] if arguments is None else arguments)
     if told and told[0] in COMMANDS:
         try:
-            found: int = importlib.import_module(COMMANDS[told[0]]).main(told[1:])
+            found: int = importlib.import_module(COMMANDS[told[0]][0]).main(told[1:])
         except KeyboardInterrupt:
             print("interrupted; nothing was written: start it again", file=sys.stderr)
             return 130
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.curation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="do", required=True, metavar="run|report|proxies|mixture|messages|ngrams|select|LAYER")
+    commands = parser.add_subparsers(dest="do", required=True, metavar=f"run|report|{'|'.join(COMMANDS)}|LAYER")
     for name in ("run", "extract", *LAYERS):
         command = commands.add_parser(
             name, help="the layers of a recipe" if name == "run" else f"the layer {name} alone", epilog=_settings(name)
@@ -95,13 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     report = commands.add_parser("report", help="print what was dropped and why; write report.html")
     report.add_argument("corpus", type=Path)
-    for name, told in (
-        ("proxies", "RegMix's runs on a corpus"),
-        ("mixture", "RegMix from any runs"),
-        ("messages", "conversations"),
-        ("ngrams", "windows of evaluation texts"),
-        ("select", "the best that are not alike"),
-    ):
+    for name, (_, told) in COMMANDS.items():
         commands.add_parser(name, help=told, add_help=False)
     return parser
 

@@ -7,13 +7,13 @@ over. A run that was killed leaves its hidden directory behind; nothing reads it
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from training.curation.documents import CurationError
+from training.whole import sync
 
 
 @contextlib.contextmanager
@@ -33,20 +33,12 @@ def whole_directory(output: Path) -> Iterator[Path]:
     try:
         yield aside
         for path in (*aside.rglob("*"), aside):
-            _sync(path)
+            sync(path)
         try:
             aside.rename(output)
         except OSError as error:
             raise CurationError(f"--output {output} was made by another while this ran ({error}): name another, or remove it") from error
-        _sync(output.parent)
+        sync(output.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.whole import sync
+
 if TYPE_CHECKING:
     import torch
 
@@ -55,12 +57,12 @@ def save(directory: Path, snapshot: Snapshot) -> Path:
         files = {entry.name: _sha256(entry) for entry in sorted(aside.iterdir())}
         (aside / MANIFEST).write_text(json.dumps({"step": snapshot.step, "files": files}), encoding="utf-8")
         for entry in aside.iterdir():
-            _sync(entry)
-        _sync(aside)
+            sync(entry)
+        sync(aside)
         if final.exists():  # a damaged snapshot of this very step, passed over when this run started
             shutil.rmtree(final)
         aside.rename(final)
-        _sync(directory)
+        sync(directory)
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
         if isinstance(error, Exception) and not isinstance(error, OSError):
@@ -137,11 +139,3 @@ def _purge(directory: Path, just_written: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,6 +23,8 @@ from training.curation.regmix.regression import LEAST_RUNS, LightGBM, Rank, Ridg
 from training.curation.regmix.search import OBJECTIVES, Found, Search, search
 from training.run import write_atomically
 
+Options = argparse.ArgumentParser | argparse._ArgumentGroup  # what options are added to
+
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
@@ -42,17 +44,26 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--unseen", type=int, help="runs kept to judge by (default: a third, where that leaves 64 to fit)")
     made.add_argument("--unseen-mixtures", type=Path, help="CSV of other runs to judge by, instead of --unseen")
     made.add_argument("--unseen-losses", type=Path, help="their losses")
-    made.add_argument("--epochs", type=float, default=Bounds().epochs, help="most epochs over the raw text of a language (default 15)")
     made.add_argument("--budget", type=float, default=0.0, help="tokens to be drawn in all (default: as many as the raw text has)")
     made.add_argument("--simulated", type=int, default=Search().simulated, help="mixtures to look through (default 100000)")
     made.add_argument("--top", type=int, default=Search().top, help="how many of the best are averaged (default 100)")
-    made.add_argument(
-        "--temperature", type=float, default=Sampling().temperature, help="power on the raw shares in simulating (default 0.5)"
-    )
-    made.add_argument("--weakest", type=float, default=Sampling().weakest, help="lowest strength of a simulated draw (default 0.1)")
-    made.add_argument("--strongest", type=float, default=Sampling().strongest, help="highest strength (default 5)")
-    made.add_argument("--seed", type=int, default=Sampling().seed)
+    add_sampling(made)
     return made
+
+
+def add_sampling(to: Options) -> None:
+    """The options of how mixtures are drawn: those that runs are made of, and those that are looked through."""
+    to.add_argument("--temperature", type=float, default=Sampling().temperature, help="power on the raw shares (default 0.5)")
+    to.add_argument("--weakest", type=float, default=Sampling().weakest, help="lowest strength of a draw (default 0.1)")
+    to.add_argument("--strongest", type=float, default=Sampling().strongest, help="highest strength (default 5)")
+    to.add_argument("--epochs", type=float, default=Bounds().epochs, help="most epochs over the raw text of a language (default 15)")
+    to.add_argument("--seed", type=int, default=Sampling().seed, help="of the draws (default 42)")
+
+
+def sampling_of(options: argparse.Namespace, budget: float = 0.0) -> Sampling:
+    """What those options say; `budget` as in `Bounds`."""
+    drawn = {name: getattr(options, name) for name in ("temperature", "weakest", "strongest", "seed")}
+    return Sampling(**drawn, bounds=Bounds(epochs=options.epochs, budget=budget))
 
 
 def arguments(directory: Path, sampling: Sampling) -> list[str]:
@@ -89,13 +100,7 @@ def _run(options: argparse.Namespace) -> int:
         objective=options.objective,
         simulated=options.simulated,
         top=options.top,
-        sampling=Sampling(
-            temperature=options.temperature,
-            weakest=options.weakest,
-            strongest=options.strongest,
-            bounds=Bounds(epochs=options.epochs, budget=options.budget),
-            seed=options.seed,
-        ),
+        sampling=sampling_of(options, options.budget),
     )
     regressors = fit(*fitted, settings)
     ranks = judged(fitted, unseen, (settings, Ridge() if isinstance(settings, LightGBM) else LightGBM(seed=options.seed)))

@@ -22,7 +22,7 @@ from typing import Any
 from training.curation.documents import CurationError, files_of
 from training.curation.regmix import chosen, command, files
 from training.curation.regmix.chosen import Choice, Chosen
-from training.curation.regmix.mixtures import Bounds, Mixtures, Sampling, sample
+from training.curation.regmix.mixtures import Mixtures, sample
 from training.curation.regmix.proxies import RUNS, ProxyCorpora, ProxySettings, enough, run_proxies, tell
 from training.recipe import Architecture, Optimisation, encode
 from training.run import write_atomically
@@ -80,12 +80,7 @@ def parser() -> argparse.ArgumentParser:
     text.add_argument(
         "--held-out", type=float, help="of these never trained on, to judge by: a share under 1, or a number (nano 24, 1M 500)"
     )
-    drawn = made.add_argument_group("mixtures")
-    drawn.add_argument("--temperature", type=float, default=Sampling().temperature, help="power on the raw shares (default 0.5)")
-    drawn.add_argument("--weakest", type=float, default=Sampling().weakest, help="lowest strength of a draw (default 0.1)")
-    drawn.add_argument("--strongest", type=float, default=Sampling().strongest, help="highest strength (default 5)")
-    drawn.add_argument("--epochs", type=float, default=Bounds().epochs, help="most epochs over the raw text of a language (default 15)")
-    drawn.add_argument("--seed", type=int, default=Sampling().seed, help="of the mixtures (default 42)")
+    command.add_sampling(made.add_argument_group("mixtures"))
     model = made.add_argument_group("model, each option over what --size says")
     model.add_argument("--size", choices=tuple(SIZES), default="nano", help="nano: about a second of one core; 1M: RegMix's, for a GPU")
     for name in (*SHAPE, *LENGTH):
@@ -123,13 +118,7 @@ def _run(options: argparse.Namespace) -> int:
         documents=size.documents if options.documents is None else options.documents,
         held_out=size.held_out if options.held_out is None else options.held_out,
     )
-    sampling = Sampling(
-        temperature=options.temperature,
-        weakest=options.weakest,
-        strongest=options.strongest,
-        bounds=Bounds(epochs=options.epochs),
-        seed=options.seed,
-    )
+    sampling = command.sampling_of(options)
     given = files.read_prior(options.prior) if options.prior else {}
     try:
         tokenizer = load_tokenizer(options.tokenizer) if options.tokenizer else None
