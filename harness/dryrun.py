@@ -262,8 +262,8 @@ def _curated(profile: Profile, recipe: CurateCorpus, of: CorpusCost) -> list[tup
         pass  # said above to be missing
     parts = ", ".join(f"{one.name} {_round(one.core_hours)}".replace(" ", TIE) for one in of.layers if one.core_hours is not None)
     hours = f"{_round(of.core_hours)} core-hours at the rates that README states ({parts})"
-    if of.unmeasured:
-        hours += f"; no rate was measured for {', '.join(of.unmeasured)}, nor for extraction from WARC, WET and PDF: they come on top"
+    missing = [*of.unmeasured, "extraction from WARC, WET and PDF"]
+    hours += f"; on top come {' and '.join([', '.join(missing[:-1]), missing[-1]] if missing[1:] else missing)}, which no rate is for"
     said.append(("CPU", hours))
     if of.exact_passes:
         swept = (

@@ -79,8 +79,8 @@ def test_the_corpus_of_the_paper_s_profiles(name: str) -> None:
     assert row(text, "curation") == ["curation", "-", *["-"] * 7, "3.54 TB", "50.5 TB"]
     assert "7.46 TB of extracted text assumed (Table 3 over what 3.3 says" in said
     assert "url leaves 50% of what reaches it, lines leaves 95% of what reaches it" in said
-    assert "764 core-hours at the rates that README states (ids 44, url 54, lines 58," in said
-    assert "no rate was measured for perplexity, decontaminate, quality, nor for extraction" in said
+    assert "1,310 core-hours at the rates that README states (ids 44, url 54, lines 58," in said
+    assert "; on top come extraction from WARC, WET and PDF, which no rate is for" in said
     assert "exact sweeps its text 17 times at the least" in said
     assert "GPU" not in section(text, "curation")
     assert "H100" not in text
@@ -101,7 +101,7 @@ def test_a_corpus_is_made_by_one_process() -> None:
 
 def test_another_crawl(capsys: pytest.CaptureFixture[str]) -> None:
     half = dryrun.render(profiles.load("sailor2-8b"), ("curation",), crawl=sailor2.CRAWL_BYTES / 2)
-    assert "382 core-hours" in half
+    assert "655 core-hours" in half
     assert "Table 3" not in re.sub(r"\s+", " ", section(half, "curation"))
     assert dryrun.main(["nano", "curation", "--crawl", "1"]) == 0
     assert "1 TB of extracted text assumed;" in capsys.readouterr().out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import math
 import re
 import tomllib
@@ -17,20 +16,16 @@ from harness import gates as gating
 from harness import profiles, suites
 from harness.builtin import sailor2 as built
 from harness.conditions import lacking
-from harness.gates import Gate, Metrics, judge_stage, load_gates
+from harness.gates import judge_stage
 from harness.gates_command import command
 from harness.profiles import Profile
 from harness.rows import Rows
 from harness.rules import suite_metrics
 from harness.suites import Row
+from tests.harness.sailor2_kit import SIZES, loaded, metrics_of
 from training.recipes import sailor2
 
 PAPER = Path(__file__).resolve().parents[2] / "goldens" / "paper"
-SIZES = {
-    "sailor2-1b": ("Qwen2.5-0.5B", "Sailor2-1B"),
-    "sailor2-8b": ("Qwen2.5-7B", "Sailor2-8B"),
-    "sailor2-20b": ("Qwen2.5-14B", "Sailor2-20B"),
-}
 CLUSTERS = 60
 ITEMS = {"xcopa": 500, "belebele": 900, "xquad": 1190, "tydiqa": 565}  # of a language, in SailCompass's data
 SHARES = {  # suites of right and wrong, and their samples of a language
@@ -80,7 +75,7 @@ def test_profiles_are_the_paper_s(profile: Profile) -> None:
 def test_the_plan_s_minutes_are_the_dry_run_s() -> None:
     found = profiles.load("sailor2-8b").stages["stage1"].minutes
     assert found == pytest.approx(60 * 16_061 / 64, rel=1e-3)
-    assert profiles.load("sailor2-8b").stages["curation"].minutes == pytest.approx(60 * 764 / 64, rel=1e-3)
+    assert profiles.load("sailor2-8b").stages["curation"].minutes == pytest.approx(60 * 1309.6 / 64, rel=1e-3)
 
 
 def test_every_suite_loads_and_every_lm_eval_task_exists(profile: Profile) -> None:
@@ -102,22 +97,6 @@ def test_belebele_tasks_are_installed_under_their_own_names(language: str) -> No
 
 
 # ---------------------------------------------------------------------------------------------------------------- gates
-
-
-@functools.cache
-def metrics_of(name: str) -> Metrics:
-    profile = profiles.load(name)
-    return {suite: suite_metrics(profile, suite) for suite in profile.suites}
-
-
-@functools.cache
-def gates_of(name: str) -> tuple[Gate, ...]:
-    profile = profiles.load(name)
-    return load_gates(profile.gates, profile, metrics_of(name))
-
-
-def loaded(profile: Profile) -> tuple[Gate, ...]:
-    return gates_of(profile.name)
 
 
 def test_lint(profile: Profile, capsys: pytest.CaptureFixture[str]) -> None:
@@ -428,89 +407,6 @@ def test_silence_is_red_even_where_what_is_said_is_right(profile: Profile) -> No
         return 0.9 if which == "silence" else 1.0 if which == "language" else ladder["stage2"](which, language)
 
     assert red(profile, "stage2", {**ladder, "stage2": silent}) == {"answers.macro"}
-
-
-# ------------------------------------------------------------------------------------------------------------- the corpus
-
-DROPS = ("url", "lines", "language", "rules", "perplexity", "near", "exact", "decontaminate")
-# A crawl as chapter 3 has it: half goes by URL (3.3), hardly a document of which only frequent lines are left, the rest moderate.
-TAKEN = {"url": 0.5, "lines": 0.01, "language": 0.1, "rules": 0.2, "perplexity": 0.1, "near": 0.2, "exact": 0.01, "decontaminate": 0.0}
-
-
-def corpus_rows(amiss: Mapping[str, float] | None = None, languages: tuple[str, ...] = sailor2.CRAWLED) -> Rows:
-    """What the suite says of a corpus: a row a document that reached the chain, and the others; `amiss` changes the shares and the rest."""
-    told = {**TAKEN, "pure": 1.0, "private": 0.0, "alike": 0.002, "auc": 0.96, **(amiss or {})}
-    columns = [f"{kind}_by_{layer}" for kind in ("seen", "dropped") for layer in DROPS]
-    columns += ["own_characters", "decided_characters", "private", "private_left", "compared", "duplicates_left", "wanted", "present"]
-    nought = dict.fromkeys([*columns, "auc", "told_apart"], 0.0)
-    found = []
-    for language in sailor2.CRAWLED:
-        documents, values = 600 if language in languages else 0, []
-        left = list(range(documents))
-        for place, layer in enumerate(DROPS):
-            gone = round(told[layer] * len(left))
-            values += [{f"seen_by_{one}": 1.0 for one in DROPS[: place + 1]} | {f"dropped_by_{layer}": 1.0}] * gone
-            left = left[gone:]
-        seen = {f"seen_by_{one}": 1.0 for one in DROPS}
-        for number in range(len(left)):
-            text = {"decided_characters": 1000.0, "own_characters": 1000 * told["pure"] - 10 * (number % 2), "private": 1.0}
-            values.append({**seen, **text, "private_left": float(number < told["private"] * len(left))})
-        values += [{"compared": 1.0, "duplicates_left": float(number < told["alike"] * documents)} for number in range(documents)]
-        values += [{"told_apart": 1.0, "auc": float(number < told["auc"] * 100)} for number in range(100)]
-        values += [{"wanted": 1.0, "present": float(bool(documents))}] * 20
-        for number, one in enumerate(values):
-            found.append(Row(sample=f"{language}/{number}", cluster=f"{language}/{number}", language=language, values=nought | one))
-    return Rows.of(found)
-
-
-def of_the_corpus(profile: Profile, rows: Rows) -> dict[str, str]:
-    made = judge_stage(gating.gates_of(loaded(profile), "curation"), lambda which, suite: rows, metrics_of(profile.name))
-    return {name.removeprefix("curation."): verdict.verdict for name, verdict in made.items()}
-
-
-def test_a_corpus_as_chapter_3_has_it_passes(profile: Profile) -> None:
-    assert set(of_the_corpus(profile, corpus_rows()).values()) == {"pass"}
-
-
-def test_every_layer_that_drops_has_a_share_and_a_gate(profile: Profile) -> None:
-    """The classifier says a score and personal data is masked: those two drop nothing."""
-    dropping = {layer.name for layer in sailor2.curation().chain.layers} - {"quality", "pii"}
-    assert set(DROPS) == dropping == set(profile.suites["curation"].options["layers"])
-    gated = {gate.metric.removeprefix("share_") for gate in loaded(profile) if gate.metric.startswith("share_")}
-    assert gated == dropping
-    assert profile.suites["curation"].languages == sailor2.CRAWLED
-    assert profile.suites["curation"].options["threshold"] == sailor2.ALIKE
-
-
-@pytest.mark.parametrize(
-    ("amiss", "seen"),
-    [
-        ({"url": 0.1}, "least_url"),
-        ({"url": 0.9}, "most_url"),
-        ({"lines": 0.1}, "most_lines"),
-        ({"language": 0.7}, "most_language"),
-        ({"rules": 0.0}, "least_rules"),
-        ({"rules": 0.7}, "most_rules"),
-        ({"perplexity": 0.5}, "most_perplexity"),
-        ({"near": 0.0}, "least_near"),
-        ({"near": 0.8}, "most_near"),
-        ({"exact": 0.2}, "most_exact"),
-        ({"decontaminate": 0.05}, "most_decontaminate"),
-        ({"alike": 0.03}, "unique"),
-        ({"pure": 0.95}, "pure"),
-        ({"private": 0.03}, "private"),
-        ({"auc": 0.8}, "tells_quality"),
-    ],
-)
-def test_a_corpus_gone_wrong_is_red(amiss: dict[str, float], seen: str) -> None:
-    found = of_the_corpus(profiles.load("sailor2-8b"), corpus_rows(amiss))
-    assert {name for name, verdict in found.items() if verdict == "fail"} == {f"{seen}.macro"}
-
-
-def test_a_language_that_was_lost_is_red() -> None:
-    found = of_the_corpus(profiles.load("sailor2-8b"), corpus_rows(languages=tuple(one for one in sailor2.CRAWLED if one != "lao")))
-    assert found["present.lao"] == "fail"
-    assert found["present.war"] == "pass"
 
 
 # -------------------------------------------------------------------------------------------- what the user has to give

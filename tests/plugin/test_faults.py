@@ -168,6 +168,16 @@ def test_ctrl_c_ends_the_child_and_leaves_a_state_to_go_on_from(toy: Run, tmp_pa
     assert contents(store) == contents(warm_store)
 
 
+def flip_a_byte(store: Path, stage: str) -> Path:
+    """Damage the weights of a stage; returns their file."""
+    (weights,) = (store / "toy" / stage).rglob("model.safetensors")
+    weights.chmod(0o644)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    return weights
+
+
 def store_says(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m harness.store` on the store."""
     command = [sys.executable, "-m", "harness.store", "--store", str(store), *arguments]
@@ -188,11 +198,7 @@ def test_two_processes_build_once(tmp_path: Path, warm_store: Path) -> None:
 def test_a_flipped_byte_is_named_and_nothing_is_built_on_it(toy: Run, tmp_path: Path) -> None:
     store = tmp_path / ".seatrials"
     forget(store, "stage1")
-    (weights,) = (store / "toy" / "expand").rglob("model.safetensors")
-    weights.chmod(0o644)
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
+    flip_a_byte(store, "expand")
     result = toy("-m", "stage1")
     assert result.returncode == 4, result.stdout
     assert "model.safetensors" in result.stdout
@@ -203,11 +209,7 @@ def test_a_flipped_byte_is_named_and_nothing_is_built_on_it(toy: Run, tmp_path: 
 def test_a_flipped_byte_of_a_certified_checkpoint_is_found_before_it_is_handed_over(toy: Run, tmp_path: Path) -> None:
     """The certificate stands; whoever asks for the checkpoint would load other weights. With the artifact gone, it is built again."""
     store = tmp_path / ".seatrials"
-    (weights,) = (store / "toy" / "stage1").rglob("model.safetensors")
-    weights.chmod(0o644)
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
+    weights = flip_a_byte(store, "stage1")
     result = toy("-m", "stage1")
     assert result.returncode == 4, result.stdout
     assert "stage1: BUILD ERROR" in result.stdout

@@ -1,6 +1,6 @@
 """What a corpus costs before it is made: core-hours by the measured rate of each layer, disk by what each step writes. Arithmetic alone.
 
-The rates are those of README's table "200,000 documents" (generated text of five scripts, two processes); `benchmarks/speed/test_curation.py` measures
+The rates are those of README's table "200,000 documents" (generated text of five scripts, one or two processes); `benchmarks/speed/test_curation.py` measures
 them again. They hold for text that is extracted already; a layer without a rate is named, and its hours are missing from the sum. Each layer is
 charged for the text that reaches it, of which `leaves` says what is known: layer -> the share of bytes that it leaves. Bytes are decimal.
 """
@@ -17,6 +17,7 @@ from training.curation.settings import Curation
 # GB of text a core-hour.
 RATES: Mapping[str, float] = {
     "ids": 169.06, "url": 137.90, "lines": 64.57, "language": 49.96, "rules": 20.00, "near": 88.89, "exact": 11.90, "pii": 161.77,
+    "perplexity": 17.64, "quality": 18.53, "decontaminate": 23.01,
 }  # fmt: skip
 SLOT_BYTES = 16  # of a table of `exact` (`exact_windows.py`, which is not imported: numba compiles there)
 

@@ -46,11 +46,19 @@ def test_each_layer_is_charged_for_what_reaches_it() -> None:
     reached = {layer.name: layer.bytes_in for layer in found.layers}
     assert reached == pytest.approx({"ids": 8e12, "url": 8e12, "lines": 4e12} | dict.fromkeys(list(reached)[3:], 3.6e12))
     by_hand = 8000 / 169.06 + 8000 / 137.9 + 4000 / 64.57 + 3600 * (1 / 49.96 + 1 / 20 + 1 / 88.89 + 1 / 11.9 + 1 / 161.77)
+    by_hand += 3600 * (1 / 17.64 + 1 / 18.53 + 1 / 23.01)
     assert found.core_hours == pytest.approx(by_hand)
-    assert found.unmeasured == ("perplexity", "decontaminate", "quality")
+    assert found.unmeasured == ()
     assert found.corpus_bytes == pytest.approx(3.6e12)
     # extraction, ids, url, and nine layers from lines to pii
     assert found.work_bytes == pytest.approx(8e12 + 8e12 + 4e12 + 9 * 3.6e12)
+
+
+def test_a_layer_without_a_rate_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "RATES", {name: rate for name, rate in cost.RATES.items() if name not in ("near", "pii")})
+    found = corpus_cost(DEFAULT, 1e12)
+    assert found.unmeasured == ("near", "pii")
+    assert found.core_hours < corpus_cost(of({"layers": ["url", "lines", "language", "rules", "exact"]}), 1e12).core_hours + 1e-6
 
 
 def test_two_texts_of_exact_stand_beside_what_is_kept() -> None:
