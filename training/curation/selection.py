@@ -1,8 +1,8 @@
 """The second stage of instruction tuning: of each language and category the samples that score best, no two of them alike (5.1).
 
 Within a cell (language, category) of n samples, R and P are the percentiles of reward and perplexity, (rank - 1/2) / n, equal values sharing their
-average rank. HIGH perplexity is wanted: "a high reward score indicates a high-quality response, while high perplexity suggests that such responses
-are under-trained" (5.1, Figure 4: the top right corner). The score is R P / (R + P), half the harmonic mean; as R and P are 1 / 2n at least,
+average rank. HIGH perplexity is wanted: 5.1 takes it as a sign that the model has yet to learn such a response, and Figure 4 selects the top right
+corner, where reward is high as well. The score is R P / (R + P), half the harmonic mean; as R and P are 1 / 2n at least,
 R + P is never 0. Samples are looked at from the best score down, equal ones by id, and one is taken unless its cosine with a sample taken before is
 above the limit, .6; a cell ends at its quota. "Taken before" means in the same cell, or with scope="all" in any: then all cells are one list.
 
