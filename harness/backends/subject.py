@@ -5,6 +5,7 @@ The model is loaded at the first answer that is missing, and never in a replay (
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -112,14 +113,23 @@ class Subject:
         return answers, len(todo)
 
     def _fact(self, request: Rendered) -> Answer:
-        """What the builder measured; no answer of the model, so it is read from the checkpoint each time."""
+        """What the builder measured; no answer of the model, so it is read from the checkpoint and not from the journal."""
         try:
-            measured = json.loads((self.checkpoint / "build.json").read_text(encoding="utf-8"))[request.settings["name"]]
+            measured = self._measured[request.settings["name"]]
             if "of" in request.settings:
                 measured = measured[request.settings["of"]]
             return {"value": float(measured[request.settings["index"]])}
-        except (OSError, ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, KeyError, IndexError, TypeError):
             return {"value": math.nan}
+
+    @functools.cached_property
+    def _measured(self) -> dict[str, Any]:
+        """The checkpoint's build.json; empty where there is none that can be read."""
+        try:
+            found = json.loads((self.checkpoint / "build.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _found(self, key: str) -> Answer:
         answer = self.journal.get(key)
