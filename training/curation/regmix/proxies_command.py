@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_sampling(made.add_argument_group("mixtures"))
     model = made.add_argument_group("model, each option over what --size says")
-    model.add_argument("--size", choices=tuple(SIZES), default="nano", help="nano: about a second of one core; 1M: RegMix's, for a GPU")
+    model.add_argument("--size", choices=tuple(SIZES), default="nano", help="nano: two seconds of one core a run; 1M: RegMix's, for a GPU")
     for name in (*SHAPE, *LENGTH):
         of = ", ".join(
             f"{size} {getattr(each.settings.architecture if name in SHAPE else each.settings, name)}" for size, each in SIZES.items()
