@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,29 @@ def environment() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def constants() -> Iterator[None]:
+    """No test file leaves a constant of ours changed: the files after it, whichever they are, would run with another product."""
+    before = _constants()
+    yield
+    changed = {name: (value, now) for name, now in _constants().items() if (value := before.get(name, now)) != now}
+    for name, (value, _) in changed.items():
+        module, _, constant = name.rpartition(".")
+        setattr(sys.modules[module], constant, value)
+    assert not changed, f"constants that this file leaves changed (was, is): {changed}; set them with monkeypatch"
+
+
+def _constants() -> dict[str, object]:
+    """Numbers and texts by an upper-case name in the modules of ours that are loaded."""
+    return {
+        f"{module.__name__}.{name}": value
+        for module in list(sys.modules.values())
+        if getattr(module, "__name__", "").partition(".")[0] in ("harness", "training", "benchmarks")
+        for name, value in list(vars(module).items())
+        if name.isupper() and isinstance(value, int | float | str | tuple)
+    }
 
 
 @pytest.fixture(scope="session")

@@ -60,9 +60,8 @@ def floor(what: str, shards: Sequence[Path], output: Path, engine: Engine) -> di
 
 
 def extract(files: Sequence[Path], output: Path, engine: Engine) -> dict[str, Any]:
-    """Files -> shards, as a chain begins; `documents` are the records that are pages."""
-    extraction.INPUT_BYTES = 1
-    extraction.extract(extraction.Inputs(files=tuple(files), hub={}), Sources(), output, None, engine, lambda _: None)
+    """Files -> shards, a task a file, as a chain begins; `documents` are the records that are pages."""
+    extraction.extract(extraction.Inputs(files=tuple(files), hub={}), Sources(), output, None, engine, lambda _: None, group_bytes=1)
     counts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((output / "counts").iterdir())]
     kept = sum(one["documents"] for one in counts)
     return {"documents": kept + sum(one["quarantined"] + sum(one["skipped"].values()) for one in counts), "kept": kept}

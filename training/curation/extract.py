@@ -63,10 +63,12 @@ def inputs_of(named: Sequence[str], sources: Sources, hub: Path | None) -> Input
     return Inputs(files=tuple(files), hub=sets)
 
 
-def extract(inputs: Inputs, sources: Sources, directory: Path, shown_from: Path | None, engine: Engine, tell: Tell) -> list[Path]:
-    """Read all that is not read yet; returns the shards. Raises CurationError."""
+def extract(
+    inputs: Inputs, sources: Sources, directory: Path, shown_from: Path | None, engine: Engine, tell: Tell, group_bytes: int | None = None
+) -> list[Path]:
+    """Read all that is not read yet, `group_bytes` of input files a task (None: INPUT_BYTES); returns the shards. Raises CurationError."""
     if not (directory / "done.json").is_file():
-        groups = list(_groups(inputs.files))
+        groups = list(_groups(inputs.files, INPUT_BYTES if group_bytes is None else group_bytes))
         for name in ("kept", PLACES, "quarantine", "counts"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         left = [(number, group) for number, group in enumerate(groups) if not (directory / "counts" / f"{number:05d}.json").is_file()]
@@ -92,13 +94,13 @@ def _labels(files: Sequence[Path]) -> dict[Path, str]:
     return {path: path.relative_to(root).as_posix() for path in twice}
 
 
-def _groups(files: Sequence[Path]) -> Iterator[list[Path]]:
+def _groups(files: Sequence[Path], group_bytes: int) -> Iterator[list[Path]]:
     part: list[Path] = []
     size = 0
     for path in files:
         part.append(path)
         size += path.stat().st_size
-        if size >= INPUT_BYTES:
+        if size >= group_bytes:
             yield part
             part, size = [], 0
     if part:
