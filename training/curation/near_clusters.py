@@ -25,7 +25,8 @@ from training.curation.near_bands import Scheme
 from training.curation.near_signatures import I64, U64, sets, shingles
 
 F64 = npt.NDArray[np.float64]
-AT_ONCE = 200_000  # places in buckets that one task of comparing takes on
+AT_ONCE = 200_000  # places in buckets that one task of comparing takes on,
+HASHES_AT_ONCE = 2_000_000  # and shingles of their documents, 8 bytes each; a group that has more is a task by itself
 Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 
 
@@ -146,16 +147,20 @@ def _write_sets(item: tuple[int, Path, I64], aside: Path, scheme: Scheme) -> tup
 
 
 def _groups(buckets: Buckets, group: I64, candidates: I64, rank: I64, places: Sequence[tuple[Path, int, int]]) -> Iterator[Group]:
-    """The buckets in parts of about AT_ONCE places, no group in two."""
+    """The buckets in parts of AT_ONCE places or HASHES_AT_ONCE shingles at most, or of one group, no group in two."""
     of = group[buckets.members[buckets.starts[:-1]]]
     order = np.argsort(of, kind="stable")
     sizes = np.diff(buckets.starts)[order]
     members = buckets.members[spans(buckets.starts[:-1][order], sizes)]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     ends = np.flatnonzero(np.concatenate([of[order][1:] != of[order][:-1], [True]])) + 1  # buckets after which a group is complete
-    first = 0
+    shingled = np.bincount(np.searchsorted(of[order][ends - 1], group[candidates]), [stop - start for _, start, stop in places], len(ends))
+    work = starts[ends] / AT_ONCE + np.cumsum(shingled) / HASHES_AT_ONCE  # of all groups so far, in tasks
+    first, at = 0, -1
     while first < len(sizes):
-        last = int(ends[min(np.searchsorted(starts[ends], starts[first] + AT_ONCE), len(ends) - 1)])
+        before = float(work[at]) if first else 0.0
+        at = max(at + 1, int(np.searchsorted(work, before + 1, side="right")) - 1)
+        last = int(ends[at])
         numbers, local = np.unique(members[starts[first] : starts[last]], return_inverse=True)
         mine = [places[at] for at in np.searchsorted(candidates, numbers).tolist()]
         yield Group(

@@ -164,11 +164,27 @@ def test_a_chance_star_centre_loses_no_pair(tmp_path: Path) -> None:
     assert compared <= 10 + 55
 
 
-def test_groups_are_cut_anywhere_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "most"), [("AT_ONCE", 3), ("HASHES_AT_ONCE", 40)])
+def test_groups_are_cut_anywhere_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int) -> None:
     made = kit.documents(corpus(200, seed=6))
     whole = kit.run(Near(), made, tmp_path / "whole", size=50)
-    monkeypatch.setattr(near_clusters, "AT_ONCE", 3)
+    tasks: list[near_clusters.Group] = []
+
+    def seen(group: near_clusters.Group, threshold: float, compare=near_clusters.compare):
+        tasks.append(group)
+        return compare(group, threshold)
+
+    monkeypatch.setattr(near_clusters, "compare", seen)
+    assert kit.run(Near(), made, tmp_path / "one", size=50) == whole
+    assert len(tasks) == 1
+    tasks.clear()
+    monkeypatch.setattr(near_clusters, limit, most)
     assert kit.run(Near(), made, tmp_path / "cut", size=50) == whole
+    assert len(tasks) > 10
+    for task in tasks:
+        shingles = sum(stop - start for _, start, stop in task.places)
+        size = len(task.buckets.members) if limit == "AT_ONCE" else shingles
+        assert size <= most or len(set(near_clusters.components(task.buckets, len(task.numbers)).tolist())) == 1
 
 
 def test_prepared_again_the_plan_is_the_same_and_half_a_plan_is_refused(tmp_path: Path) -> None:
