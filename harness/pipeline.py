@@ -234,7 +234,8 @@ class Pipeline:
     def certify(self, stage: str) -> Certificate:
         """Bring a stage to its verdicts: ancestors first, then its checkpoint, then its gates."""
         if stage not in self._certificates:
-            self._certificates[stage] = self._certify(stage)
+            ungated = self.settings.ungated and not self._ancestors_clear(stage)  # of this run: a stored certificate knows nothing of it
+            self._certificates[stage] = dataclasses.replace(self._certify(stage), ungated=ungated)
         return self._certificates[stage]
 
     def _certify(self, stage: str) -> Certificate:
@@ -292,14 +293,13 @@ class Pipeline:
             baselines=seen,
             verdicts=verdicts,
             rows={name: str(path) for name, path in rows.items()},
-            ungated=self.settings.ungated and not self._ancestors_clear(stage),
         )
 
     def _lacking(self, suite: str) -> str:
         return lacking(self.profile.suites[suite], self.settings.originals, os.environ)
 
     def _ancestors_clear(self, stage: str) -> bool:
-        return all(self.certify(parent).clear for parent in self._standing_on(stage))
+        return all((found := self.certify(parent)).clear and not found.ungated for parent in self._standing_on(stage))
 
     def _references(self, stage: str) -> tuple[str, ...]:
         """The stages that a stage's gates are held against."""

@@ -108,6 +108,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Summary(config), "seatrials-summary")
 
 
+def _no_file(path: Path) -> str:
+    """Why no file can be written there, "" where one can: known before hours of work and not after them."""
+    if path.is_dir():
+        return "a directory"
+    above = next(directory for directory in path.parents if directory.exists())
+    if not above.is_dir():
+        return f"{above} is no directory"
+    return "" if os.access(above, os.W_OK | os.X_OK) else f"{above} cannot be written"
+
+
 def _settings(config: pytest.Config, profile: Profile) -> Settings:
     from harness import launch
     from harness.profiles import ProfileError
@@ -120,6 +130,10 @@ def _settings(config: pytest.Config, profile: Profile) -> Settings:
             raise ProfileError(f"--gate-build {stage}: profile {profile.name} has no such stage; it has {', '.join(profile.stages)}")
     if missing := [path for path in option.gate_originals if not Path(path).is_dir()]:
         raise ProfileError(f"--gate-originals {missing[0]}: no such directory; name a checkout of the benchmark's code")
+    if option.gate_hub and not Path(option.gate_hub).is_dir():
+        raise ProfileError(f"--gate-hub {option.gate_hub}: no such directory; name a mirror, DATASET/CONFIG/SPLIT.jsonl or .parquet in it")
+    if option.gate_report and (refusal := _no_file(Path(option.gate_report).absolute())):
+        raise ProfileError(f"--gate-report {option.gate_report}: {refusal}; name a file that can be written")
     if option.gate_bless and not option.gate_reason:
         raise ProfileError('--gate-bless needs --gate-reason "...": a baseline moves for a stated reason')
     return Settings(

@@ -27,6 +27,7 @@ from harness.surroundings import environment, expected_device, git_state
 # The properties that carry a verdict, a planted defect's, and why a test could not have its checkpoint, from item to summary.
 ROW, DEFECT, REFUSED = "seatrials", "seatrials.defect", "seatrials.refused"
 INCONCLUSIVE, BUILD_ERROR = 3, 4
+UNGATED = "UNGATED: stages are built on checkpoints that did not pass; nothing of this run is certified or can be blessed"
 COLOURS = {
     "pass": {"green": True},
     "fail": {"red": True},
@@ -62,7 +63,7 @@ class Summary:
         if settings.backend != "hf":
             lines.append(f"  suites are answered by {settings.backend}; identity by hf")
         if settings.ungated:
-            lines.append("  UNGATED: stages are built on checkpoints that did not pass; nothing of this run is certified or can be blessed")
+            lines.append(f"  {UNGATED}")
         plan = pipeline.plan(selected)
         for planned in plan:
             minutes = f", about {planned.minutes:.0f} min" if planned.minutes >= 1 else ""
@@ -76,7 +77,7 @@ class Summary:
         if self.config.option.gate_dry_run:
             from harness import dryrun
 
-            lines += dryrun.render(profile, selected, launcher=settings.launcher).splitlines()
+            lines += dryrun.render(profile, selected, launcher=settings.launcher, named=self.config.option.gate_profile).splitlines()
         return lines
 
     def pytest_runtestloop(self) -> bool | None:
@@ -204,6 +205,8 @@ class Summary:
             terminalreporter.write_line(line)
         for note in words.margin_notes(rows):
             terminalreporter.write_line(note, yellow=True)
+        if self.pipeline.settings.ungated:
+            terminalreporter.write_line(UNGATED, red=True)
 
 
 def exit_code(

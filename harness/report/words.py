@@ -50,7 +50,7 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
     elif row["exact"]:
         against = f"{row['against_stage']} identical"
     count = f"{row['clusters']}" if row["clusters"] == row["samples"] else f"{row['samples']} in {row['clusters']}"
-    verdict = row["verdict"] + (" (waived)" if row["waived"] else "")
+    verdict = row["verdict"] + (" (waived)" if row["waived"] else "") + (" (ungated)" if row.get("ungated") else "")
     said = (
         row["gate"],
         number(row["value"]),

@@ -108,21 +108,6 @@ def test_last_failed_runs_only_what_failed(toy: Run, tmp_path: Path) -> None:
     assert "3 passed" not in again.stdout
 
 
-def test_ungated_builds_on_loudly(toy: Run, tmp_path: Path) -> None:
-    gates = _gates(tmp_path, "line = 6.0", "line = 0.1")
-    result = toy("-m", "stage1", "--gate-ungated", environment={"TOY_GATES": str(gates)})
-    assert result.returncode == 1
-    assert "UNGATED" in result.stdout
-    assert "1 failed, 3 passed" in result.stdout
-
-
-def test_two_workers_reach_the_same_table(toy: Run) -> None:
-    pytest.importorskip("xdist")
-    result = toy("-m", "stage1", "-n", "2")
-    assert result.returncode == 0, result.stdout
-    assert "gates: 4 pass" in result.stdout
-
-
 def test_without_a_terminal_the_exit_code_still_speaks(toy: Run, tmp_path: Path) -> None:
     assert toy("-m", "stage1", "-p", "no:terminal").returncode == 0
     gates = _gates(tmp_path, "line = 6.0", "line = 0.1")
