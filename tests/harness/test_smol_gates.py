@@ -143,6 +143,35 @@ def test_twice_the_margin_fails_most_gates_and_passes_none(smol: Profile, gates:
     assert {name: verdict for name, verdict in found.items() if verdict != "fail"} == dict.fromkeys(DULL, "inconclusive")
 
 
+# What a model scores that spreads its probability evenly over the vocabulary (counted on the quick samples): it gets every item wrong by its
+# length alone, where answers are whole; where they are letters or labels of one length, or the wrong sentence is the longer one, it scores
+# better than a small model that guesses with conviction.
+KNOWS_NOTHING = {
+    "xcopa.margin": 1.89,
+    "belebele.margin": 0.0,
+    "indonli.sailcompass-like_margin": 0.0,
+    "wisesight.sailcompass-like_margin": 0.0,
+    "mmlu.global_mmlu_lite-like_margin_per_byte_native": -0.56,
+    "culture.margin_per_byte_native": -0.63,
+}
+# Blind to ruin: they see a model that has come to prefer wrong answers, not one that has lost all. The gates on bits per byte see that.
+BLIND = {"keeps_choice", "keeps_reading", "keeps_inference", "keeps_sentiment"}
+
+
+def test_which_gates_on_choice_see_a_model_that_knows_nothing(smol: Profile, gates: tuple[Gate, ...]) -> None:
+    found = {}
+    for gate in gates:
+        ruined = KNOWS_NOTHING.get(f"{gate.suite}.{gate.metric}")
+        if ruined is not None:
+            assert gate.margin is not None
+            told = shape(gate)
+            assert isinstance(told.level, float)
+            found[gate.name] = judged(gate, *planted(smol, gate, told, "broken", margins=(told.level - ruined) / gate.margin))
+    assert len(found) == 12
+    assert {name.split(".")[1] for name, verdict in found.items() if verdict == "pass"} == BLIND
+    assert {verdict for name, verdict in found.items() if name.split(".")[1] not in BLIND} == {"fail"}
+
+
 def test_nothing_learned_to_the_bit_is_red(smol: Profile, gates: tuple[Gate, ...]) -> None:
     """A learning rate of nought: even where documents are too few to tell little from nothing."""
     learning = [gate for gate in gates if gate.rule == "improves_on"]
