@@ -152,6 +152,7 @@ DEFECTS = {
             "curation.least_near.tha",
             "curation.unique.khm",
             "curation.unique.tha",
+            "curation.pure.macro",
         ),
     ),
     "curation@no_war": Variant(

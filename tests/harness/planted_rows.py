@@ -36,8 +36,9 @@ class Shape:
     """What a metric's rows look like. With `relative`, all but `level` are shares of it.
 
     A gate without reference holds `level` itself (by language, else by stage) against `broken` (by rule). One with a reference holds a
-    candidate against it whose documents' own changes spread by `effect` (by stage and rule, else by stage): it has learned (`learned`, by stage and language, else by stage) where that is
-    asked, and lost nothing where that is. A broken one was hardly trained, or has lost `margins` times the margin.
+    candidate against it, whose documents' own changes spread by `effect` (by stage and rule, else by stage). An honest one has learned
+    (`learned`, by stage and language, else by stage) where that is asked, and lost nothing where that is; a broken one was hardly trained, or
+    has lost a number of margins.
     """
 
     level: ByKey
