@@ -9,7 +9,7 @@ from harness import goldens
 from harness.profiles import Profile, StageEntry, Variant
 from harness.suites import SuiteSpec
 from training.recipe import WorldText, encode
-from training.recipes import nano
+from training.recipes import defects, nano
 
 HELD_OUT = 120  # stories a language, half of each stratum, the same in every language
 ITEMS = 60
@@ -77,7 +77,7 @@ profile = Profile(
         # Planted defects (promise 7): each must turn these gates red, and every kind of gate is turned red by one of them (a test counts).
         "curation@bare": Variant(
             stage="curation",
-            recipe=nano.only(_curation, "url"),
+            recipe=defects.only(_curation, "url"),
             expect_red=(
                 "curation.drops.macro",
                 "curation.finds_rules.macro",
@@ -99,11 +99,11 @@ profile = Profile(
         ),
         "curation@no_url": Variant(
             stage="curation",
-            recipe=nano.without_layer(_curation, "url"),
+            recipe=defects.without_layer(_curation, "url"),
             expect_red=("curation.finds_url.macro", "curation.least_url.macro"),
         ),
         "curation@no_exact": Variant(
-            stage="curation", recipe=nano.without_layer(_curation, "exact"), expect_red=("curation.cuts_passages.macro",)
+            stage="curation", recipe=defects.without_layer(_curation, "exact"), expect_red=("curation.cuts_passages.macro",)
         ),
         "curation@strict": Variant(
             stage="curation",
@@ -139,7 +139,7 @@ profile = Profile(
             stage="curation", recipe=nano.cut_short(_curation), expect_red=("curation.keeps_text.macro", "curation.most_exact.macro")
         ),
         "base@rate0": Variant(
-            stage="base", recipe=nano.rate_zero(nano.base()), expect_red=("base.beats_trigram.eng", "base.beats_trigram.cmn")
+            stage="base", recipe=defects.rate_zero(nano.base()), expect_red=("base.beats_trigram.eng", "base.beats_trigram.cmn")
         ),
         "expand@o_proj": Variant(
             stage="expand",
@@ -148,20 +148,20 @@ profile = Profile(
         ),
         "stage1@rate0": Variant(
             stage="stage1",
-            recipe=nano.rate_zero(_stage1),
+            recipe=defects.rate_zero(_stage1),
             expect_red=("stage1.learns.macro", "stage1.learns_patterns.macro", "stage1.learns.vie", "stage1.stays.macro"),
         ),
         "stage1@no_khm": Variant(
             stage="stage1",
-            recipe=nano.without(_stage1, "khm"),
+            recipe=defects.without(_stage1, "khm"),
             expect_red=("stage1.learns.khm", "stage1.beats_trigram.khm", "stage1.mixed.khm"),
         ),
         "stage1@no_replay": Variant(
             stage="stage1",
-            recipe=nano.without(_stage1, *nano.BASE),
+            recipe=defects.without(_stage1, *nano.BASE),
             expect_red=("stage1.keeps.eng", "stage1.keeps.cmn"),
         ),
-        "stage1@worn": Variant(stage="stage1", recipe=nano.weighed(_stage1, "ind", 0.8), expect_red=("stage1.not_worn.ind",)),
+        "stage1@worn": Variant(stage="stage1", recipe=defects.weighed(_stage1, "ind", 0.8), expect_red=("stage1.not_worn.ind",)),
         "stage1@labels": Variant(
             stage="stage1",
             recipe=dataclasses.replace(_stage1, label_shift=2),
@@ -176,17 +176,17 @@ profile = Profile(
             expect_red=("stage1.beats_trigram.vie", "stage1.keeps.eng"),
         ),
         "stage2@rate0": Variant(
-            stage="stage2", recipe=nano.rate_zero(_stage2), expect_red=("stage2.learns.macro", "stage2.learns.sun", "stage2.stays.macro")
+            stage="stage2", recipe=defects.rate_zero(_stage2), expect_red=("stage2.learns.macro", "stage2.learns.sun", "stage2.stays.macro")
         ),
         "stage2@no_sun": Variant(
             stage="stage2",
-            recipe=nano.without(_stage2, "sun"),
+            recipe=defects.without(_stage2, "sun"),
             expect_red=("stage2.learns.sun", "stage2.beats_trigram.sun", "stage2.mixed.sun"),
         ),
         "stage2@replay0": Variant(
             stage="stage2", recipe=nano.without_replay(_stage2), expect_red=("stage2.keeps.macro", "stage2.keeps.eng")
         ),
-        "stage2@worn": Variant(stage="stage2", recipe=nano.weighed(_stage2, "sun", 0.95), expect_red=("stage2.not_worn.sun",)),
+        "stage2@worn": Variant(stage="stage2", recipe=defects.weighed(_stage2, "sun", 0.95), expect_red=("stage2.not_worn.sun",)),
         "stage2@labels": Variant(
             stage="stage2",
             recipe=dataclasses.replace(_stage2, label_shift=2),

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from harness import gates as gating
 from harness import profiles
-from harness.gates import judge_stage
 from harness.profiles import Profile
 from harness.rows import Rows
 from harness.suites import Row
-from tests.harness.sailor2_kit import SIZES, loaded, metrics_of
+from tests.harness.profile_kit import SIZES, loaded, verdicts
 from training.recipes import sailor2
 
 
@@ -53,8 +51,8 @@ def corpus_rows(amiss: Mapping[str, float] | None = None, languages: tuple[str, 
 
 
 def of_the_corpus(profile: Profile, rows: Rows) -> dict[str, str]:
-    made = judge_stage(gating.gates_of(loaded(profile), "curation"), lambda which, suite: rows, metrics_of(profile.name))
-    return {name.removeprefix("curation."): verdict.verdict for name, verdict in made.items()}
+    made = verdicts(profile, "curation", lambda which, suite: rows)
+    return {name.removeprefix("curation."): verdict for name, verdict in made.items()}
 
 
 def test_a_corpus_as_chapter_3_has_it_passes(profile: Profile) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import math
 import re
 import tomllib
@@ -12,17 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import gates as gating
 from harness import profiles, suites
 from harness.builtin import sailor2 as built
 from harness.conditions import lacking
-from harness.gates import judge_stage
 from harness.gates_command import command
 from harness.profiles import Profile
 from harness.rows import Rows
 from harness.rules import suite_metrics
 from harness.suites import Row
-from tests.harness.sailor2_kit import SIZES, loaded, metrics_of
+from tests.harness.profile_kit import SIZES, loaded, metrics_of, verdicts
 from training.recipes import sailor2
 
 PAPER = Path(__file__).resolve().parents[2] / "goldens" / "paper"
@@ -254,18 +253,9 @@ def translated(profile: Profile, score: float, factor: float) -> dict[str, float
     return {**values, bits.numerator: (2 - score) * 1000 * factor, bits.denominator: 1000.0}
 
 
-def verdicts(profile: Profile, stage: str, ladder: Mapping[str, Scores]) -> dict[str, str]:
+def climbed(profile: Profile, stage: str, ladder: Mapping[str, Scores]) -> dict[str, str]:
     """The verdict on each gate of a stage, where each stage of the ladder scores as told."""
-    gates = gating.gates_of(loaded(profile), stage)
-    known: dict[tuple[str, str], Rows] = {}
-
-    def lookup(which: str, suite: str) -> Rows:
-        if (which, suite) not in known:
-            known[which, suite] = rows_of(profile, suite, ladder[which])
-        return known[which, suite]
-
-    made = judge_stage(gates, lookup, metrics_of(profile.name))
-    return {name: verdict.verdict for name, verdict in made.items()}
+    return verdicts(profile, stage, functools.cache(lambda which, suite: rows_of(profile, suite, ladder[which])))
 
 
 def honest(profile: Profile) -> dict[str, Scores]:
@@ -299,11 +289,11 @@ def honest(profile: Profile) -> dict[str, Scores]:
 
 @pytest.mark.parametrize("stage", ["base", "expand", "stage1", "stage2"])
 def test_the_paper_s_own_run_passes(profile: Profile, stage: str) -> None:
-    assert set(verdicts(profile, stage, honest(profile)).values()) == {"pass"}
+    assert set(climbed(profile, stage, honest(profile)).values()) == {"pass"}
 
 
 def red(profile: Profile, stage: str, ladder: Mapping[str, Scores]) -> set[str]:
-    return {name.removeprefix(f"{stage}.") for name, verdict in verdicts(profile, stage, ladder).items() if verdict == "fail"}
+    return {name.removeprefix(f"{stage}.") for name, verdict in climbed(profile, stage, ladder).items() if verdict == "fail"}
 
 
 def test_a_stage_that_learned_nothing_is_red(profile: Profile) -> None:

@@ -38,24 +38,6 @@ def test_every_kind_of_gate_is_turned_red_by_a_planted_defect(nano: Profile, gat
     assert {kind(gate) for gate in gates} - covered == set()
 
 
-def test_a_defect_names_gates_of_its_own_stage(nano: Profile, gates: tuple[Gate, ...]) -> None:
-    stage_of = {gate.name: gate.stage for gate in gates}
-    for name, variant in nano.variants.items():
-        assert variant.expect_red, name
-        assert {stage_of[gate] for gate in variant.expect_red} == {variant.stage}, name
-
-
-def test_a_defect_is_one_decision_off_the_honest_recipe(nano: Profile) -> None:
-    """It fails for its defect, and not for another length, size or schedule of training."""
-    for name, variant in nano.variants.items():
-        honest, planted = nano.stages[variant.stage].recipe, variant.recipe
-        assert type(honest) is type(planted)
-        differ = {field for field in vars(honest) if getattr(honest, field) != getattr(planted, field)}
-        assert len(differ) == 1, f"{name}: {differ}"
-        if hasattr(honest, "tokens"):
-            assert abs(planted.tokens - honest.tokens) < 50, name
-
-
 def test_what_the_quality_classifier_learns_from_is_read_by_nothing_else(nano: Profile) -> None:
     curation = nano.stages["curation"].recipe
     assert isinstance(curation, CurateCorpus)

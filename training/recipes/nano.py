@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, TypeVar
 
 from training.curation.decontaminate import Decontaminate
 from training.curation.exact import Exact
@@ -23,7 +22,7 @@ from training.curation.near import Near
 from training.curation.perplexity import Perplexity
 from training.curation.pii import Pii
 from training.curation.quality import Quality
-from training.curation.regmix.files import read_mixture, with_mixture
+from training.curation.regmix.files import read_mixture
 from training.curation.rules import Rules
 from training.curation.settings import Curation
 from training.curation.sources import Origin, Sources
@@ -40,9 +39,8 @@ from training.recipe import (
     Source,
     WorldText,
 )
+from training.recipes.defects import with_settings
 from training.world.crawl import Crawl
-
-Trained = TypeVar("Trained", FromScratch, ContinuePretraining)
 
 BASE = ("eng", "cmn")
 STAGE1 = (*BASE, "vie", "ind", "tha", "mya", "zsm", "tgl", "khm")  # Table 4
@@ -169,16 +167,7 @@ def curation(seed: int = 0) -> CurateCorpus:
     )
 
 
-# Planted defects (promise 7): each is one field off the honest recipe.
-
-
-def without(recipe: ContinuePretraining, *languages: str) -> ContinuePretraining:
-    """The recipe with languages left out; the others take their tokens."""
-    kept = [portion for portion in recipe.portions if portion.language not in languages]
-    factor = recipe.tokens / sum(portion.tokens for portion in kept)
-    return dataclasses.replace(
-        recipe, portions=tuple(dataclasses.replace(portion, tokens=round(portion.tokens * factor)) for portion in kept)
-    )
+# Planted defects (promise 7) that are nano's own; those of any recipe stand in defects.py.
 
 
 def without_replay(recipe: ContinuePretraining) -> ContinuePretraining:
@@ -190,40 +179,6 @@ def without_replay(recipe: ContinuePretraining) -> ContinuePretraining:
     )
 
 
-def weighed(recipe: ContinuePretraining, language: str, share: float) -> ContinuePretraining:
-    """The recipe with a share of all its tokens in one language, the others in their proportions."""
-    others = [portion.language for portion in recipe.portions if portion.language != language]
-    tokens = {name: sum(portion.tokens for portion in recipe.portions if portion.language == name) for name in others}
-    left = (1 - share) / sum(tokens.values())
-    return with_mixture(recipe, {language: share, **{name: count * left for name, count in tokens.items()}})
-
-
-def rate_zero(recipe: Trained) -> Trained:
-    """Learning rate 0: the checkpoint is its parent, or its first random weights."""
-    return dataclasses.replace(recipe, optimisation=dataclasses.replace(recipe.optimisation, learning_rate=0.0))
-
-
-def only(recipe: CurateCorpus, *names: str) -> CurateCorpus:
-    """The chain with these layers and no other."""
-    kept = tuple(layer for layer in recipe.chain.layers if layer.name in names)
-    return dataclasses.replace(recipe, chain=dataclasses.replace(recipe.chain, layers=kept))
-
-
-def without_layer(recipe: CurateCorpus, name: str) -> CurateCorpus:
-    """The chain without a layer."""
-    return only(recipe, *(layer.name for layer in recipe.chain.layers if layer.name != name))
-
-
-def _with(recipe: CurateCorpus, **settings: dict[str, Any]) -> CurateCorpus:
-    layers = tuple(dataclasses.replace(layer, **settings.get(layer.name, {})) for layer in recipe.chain.layers)
-    return dataclasses.replace(recipe, chain=dataclasses.replace(recipe.chain, layers=layers))
-
-
-def filing_out(recipe: CurateCorpus, language: str) -> CurateCorpus:
-    """A language left out of those that the corpus wants."""
-    return _with(recipe, language={"languages": tuple(name for name in LANGUAGES if name != language)})
-
-
 def junk_for_good(recipe: CurateCorpus) -> CurateCorpus:
     """The quality classifier's positives are junk as its negatives are."""
     return dataclasses.replace(recipe, positives=_junk(EXAMPLES_SEED + 1000))
@@ -231,7 +186,7 @@ def junk_for_good(recipe: CurateCorpus) -> CurateCorpus:
 
 def strict(recipe: CurateCorpus) -> CurateCorpus:
     """A fifth goes as odd, a fifth of the rest as poor, and every page with three tenths of an evaluation text as a whole."""
-    return _with(recipe, perplexity={"share": 0.8}, quality={"share": 0.8}, decontaminate={"share": 0.3, "cut": False})
+    return with_settings(recipe, perplexity={"share": 0.8}, quality={"share": 0.8}, decontaminate={"share": 0.3, "cut": False})
 
 
 def spam(recipe: CurateCorpus) -> CurateCorpus:
@@ -240,11 +195,16 @@ def spam(recipe: CurateCorpus) -> CurateCorpus:
     return dataclasses.replace(recipe, crawl=dataclasses.replace(recipe.crawl, pages=20 * len(kinds), only=kinds))
 
 
-def greedy(recipe: CurateCorpus) -> CurateCorpus:
-    """Pages a tenth alike are duplicates."""
-    return _with(recipe, near={"threshold": 0.1})
-
-
 def cut_short(recipe: CurateCorpus) -> CurateCorpus:
     """Every passage of 24 bytes that recurs goes, wherever it stands."""
-    return _with(recipe, exact={"least_bytes": 24, "keep": "none"})
+    return with_settings(recipe, exact={"least_bytes": 24, "keep": "none"})
+
+
+def filing_out(recipe: CurateCorpus, language: str) -> CurateCorpus:
+    """A language left out of those that the corpus wants."""
+    return with_settings(recipe, language={"languages": tuple(name for name in LANGUAGES if name != language)})
+
+
+def greedy(recipe: CurateCorpus) -> CurateCorpus:
+    """Pages a tenth alike are duplicates."""
+    return with_settings(recipe, near={"threshold": 0.1})

@@ -1,11 +1,12 @@
-"""The gates and metrics of the paper's profiles, loaded once a session."""
+"""The gates and metrics of a profile, loaded once a session, and what the gates say of rows without a model behind them."""
 
 from __future__ import annotations
 
 import functools
 
+from harness import gates as gating
 from harness import profiles
-from harness.gates import Gate, Metrics, load_gates
+from harness.gates import Gate, Metrics, RowsLookup, judge_stage, load_gates
 from harness.profiles import Profile
 from harness.rules import suite_metrics
 
@@ -30,3 +31,9 @@ def gates_of(name: str) -> tuple[Gate, ...]:
 
 def loaded(profile: Profile) -> tuple[Gate, ...]:
     return gates_of(profile.name)
+
+
+def verdicts(profile: Profile, stage: str, rows: RowsLookup) -> dict[str, str]:
+    """The verdict on each gate of a stage by its full name; `rows(which, suite)` are a checkpoint's or a baseline's."""
+    made = judge_stage(gating.gates_of(loaded(profile), stage), rows, metrics_of(profile.name))
+    return {name: verdict.verdict for name, verdict in made.items()}
