@@ -467,6 +467,7 @@ class Pipeline:
                 "attention": self.profile.attention,
                 "sharding": self.profile.sharding,
                 "evaluation": str(evaluation) if evaluation else None,
+                "ray": self.settings.ray,
             }
             process = children.start(
                 "training.run", workdir, order, self._launcher(alone=self.profile.makes(stage) == "corpus"), detach=self.settings.detach
