@@ -11,6 +11,7 @@ anew each time. `offline_answers` never loads the model: a replay of today's ext
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from typing import Any
 from harness import quick
 from harness.answers import Journal
 from harness.evaluation_ranks import Ranks
+from harness.evaluation_text import evaluation_texts
 from harness.suites import Measure, Row, Sample, Suite, SuiteContext, SuiteError, SuiteSpec, load, void
 from training.progress import peak_memory
 from training.recipe import decode
@@ -62,6 +64,7 @@ class Order:
     batch_tokens: int = 0
     concurrency: int = 0  # requests under way at once where the backend is a server; 0 leaves it to the backend
     offline_answers: bool = False
+    asked: Mapping[str, Any] | None = None  # of a corpus: the profile's suites, encoded, and the `window` that their texts are read by
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Order:
@@ -211,11 +214,16 @@ def _samples(name: str, suite: Suite, subject: Any, told: Order) -> Sequence[Sam
         originals=tuple(told.originals),
         measure=measure,
         artifact=None if _asks(suite) else told.checkpoint,
+        asked=functools.partial(evaluation_texts, _asked(told)) if told.asked and not _asks(suite) else None,
     )
     samples = _checked(name, suite, list(suite.samples(context)))
     if told.committed and told.samples == "quick":
         quick.hold(Path(told.committed), name, (sample.sample for sample in samples))
     return samples
+
+
+def _asked(told: Order) -> dict[str, Any]:
+    return {**(told.asked or {}), "hub": told.hub, "originals": list(told.originals), "profile_dir": told.profile_dir}
 
 
 def _run_suite(name: str, suite: Suite, subject: Any, told: Order, say: Progress) -> dict[str, Any]:

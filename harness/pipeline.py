@@ -361,6 +361,10 @@ class Pipeline:
 
         return hf.version()
 
+    def _asked(self) -> dict[str, Any]:
+        """What a corpus is held against: all that the profile's suites ask."""
+        return {"suites": {name: encode(spec) for name, spec in self.profile.suites.items()}, "window": self.profile.overlap_window}
+
     def _attention(self) -> str:
         """Evaluation reads shared beginnings once, which sdpa and eager can; what the profile trains with is another matter."""
         return "eager" if self.profile.attention == "eager" else "sdpa"
@@ -392,6 +396,7 @@ class Pipeline:
             "hub": str(self.settings.hub) if self.settings.hub else None,
             "originals": [str(path) for path in self.settings.originals],
             "profile_dir": str(self.profile.directory),
+            "asked": self._asked() if self.profile.makes(stage) == "corpus" else None,
             "samples": self.samples,
             "committed": str(quick.path_of(self.profile)),
             "store": str(self.store.root),
@@ -467,6 +472,7 @@ class Pipeline:
                 "attention": self.profile.attention,
                 "sharding": self.profile.sharding,
                 "evaluation": str(evaluation) if evaluation else None,
+                "ray": self.settings.ray,
             }
             process = children.start(
                 "training.run", workdir, order, self._launcher(alone=self.profile.makes(stage) == "corpus"), detach=self.settings.detach

@@ -46,6 +46,7 @@ class Settings:
     calibrated: bool = True  # whether the gates take what calibration measured
     threads: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
     device: str = "auto"
+    ray: str = dataclasses.field(default_factory=lambda: os.environ.get("SEATRIALS_RAY", ""))  # the cluster that curates, "" this machine
     backend: str = "hf"  # who answers the suites: hf, vllm, or a server's URL in which {stage} names the model
 
     def __post_init__(self) -> None:

@@ -107,7 +107,8 @@ class SuiteContext:
     """What surrounds a run of a suite; none of it changes what a sample is, except `samples`.
 
     A suite whose samples fill a length in tokens declares `needs_tokenizer = True`, and is told the checkpoint's `measure`. One that judges files
-    and asks no model declares `needs_model = False`, and is told the `artifact`: the directory that the stage made.
+    and asks no model declares `needs_model = False`, and is told the `artifact`: the directory that the stage made; of a corpus too what the
+    profile's suites ask of a checkpoint, `asked`, (suite, sample, text).
     """
 
     hub: str | None  # local mirror, or None
@@ -116,6 +117,7 @@ class SuiteContext:
     originals: tuple[str, ...] = ()  # checkouts of benchmarks that the user named: a suite looks for its own among them
     measure: Measure | None = None
     artifact: Path | None = None
+    asked: Callable[[], Sequence[tuple[str, str, str]]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,7 @@ class Job:
     attention: str = "auto"
     sharding: str = "auto"
     evaluation: Path | None = None
+    ray: str = ""
     interruption: Interruption = dataclasses.field(default_factory=Interruption)
 
     def parent(self) -> Path:
@@ -127,6 +128,7 @@ def build(order: dict[str, Any], workdir: Path, interruption: Interruption) -> N
             attention=order["attention"],
             sharding=order["sharding"],
             evaluation=Path(order["evaluation"]) if order["evaluation"] else None,
+            ray=order["ray"],
             interruption=interruption,
         )
         if RANK == 0:
@@ -185,7 +187,7 @@ def read_order(path: Path) -> dict[str, Any]:
         raise OrderError(f"the order {path} is not of schema 1; harness and training must be of one version")
     fields = (
         *("stage", "recipe", "parents", "hub", "profile_dir", "workdir"),
-        *("threads", "device", "save_every_seconds", "attention", "sharding", "evaluation"),
+        *("threads", "device", "save_every_seconds", "attention", "sharding", "evaluation", "ray"),
     )
     if missing := [field for field in fields if field not in order]:
         raise OrderError(f"the order {path} lacks {', '.join(missing)}")

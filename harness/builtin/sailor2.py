@@ -105,6 +105,7 @@ SUITES = {
             "threshold": sailor2.ALIKE,
             "documents": 5_000,
             "compared": 5_000,
+            "asked": 0.5,
             "auc": True,
         },
         stages=("curation",),

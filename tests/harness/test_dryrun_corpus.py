@@ -26,9 +26,10 @@ TAKEN = {"url": 0.5, "lines": 0.01, "language": 0.1, "rules": 0.2, "perplexity":
 
 def corpus_rows(amiss: Mapping[str, float] | None = None, languages: tuple[str, ...] = sailor2.CRAWLED) -> Rows:
     """What the suite says of a corpus: a row a document that reached the chain, and the others; `amiss` changes the shares and the rest."""
-    told = {**TAKEN, "pure": 1.0, "private": 0.0, "alike": 0.002, "auc": 0.96, **(amiss or {})}
+    told = {**TAKEN, "pure": 1.0, "private": 0.0, "asked": 0.0, "alike": 0.002, "auc": 0.96, **(amiss or {})}
     columns = [f"{kind}_by_{layer}" for kind in ("seen", "dropped") for layer in DROPS]
     columns += ["own_characters", "decided_characters", "private", "private_left", "compared", "duplicates_left", "wanted", "present"]
+    columns += ["held_against", "evaluation_left"]
     nought = dict.fromkeys([*columns, "auc", "told_apart"], 0.0)
     found = []
     for language in sailor2.CRAWLED:
@@ -41,6 +42,7 @@ def corpus_rows(amiss: Mapping[str, float] | None = None, languages: tuple[str, 
         seen = {f"seen_by_{one}": 1.0 for one in DROPS}
         for number in range(len(left)):
             text = {"decided_characters": 1000.0, "own_characters": 1000 * told["pure"] - 10 * (number % 2), "private": 1.0}
+            text |= {"held_against": 1.0, "evaluation_left": float(number < told["asked"] * len(left))}
             values.append({**seen, **text, "private_left": float(number < told["private"] * len(left))})
         values += [{"compared": 1.0, "duplicates_left": float(number < told["alike"] * documents)} for number in range(documents)]
         values += [{"told_apart": 1.0, "auc": float(number < told["auc"] * 100)} for number in range(100)]
@@ -86,6 +88,7 @@ def test_every_layer_that_drops_has_a_share_and_a_gate(profile: Profile) -> None
         ({"alike": 0.03}, "unique"),
         ({"pure": 0.95}, "pure"),
         ({"private": 0.03}, "private"),
+        ({"asked": 0.03}, "uncontaminated"),
         ({"auc": 0.8}, "tells_quality"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -153,6 +154,60 @@ def test_without_truth_is_said_where_the_profile_does_not_say_it(outside: Path) 
     (outside / "gates.toml").write_text(GATES, encoding="utf-8")
     assert result.returncode not in (0, 1), result.stdout
     assert "judge it with truth = False" in result.stdout
+
+
+ASKED = (
+    PROFILE.replace(
+        'options={"truth": False}, stages=("curation",))}',
+        'options={"truth": False, "asked": 0.5}, stages=("curation",)), "perplexity": QUIZ}',
+    )
+    .replace("import CrawlFiles,", "import CrawlFiles, TextFiles, encode,")
+    .replace(
+        "profile = Profile(",
+        """QUIZ = SuiteSpec(
+    suite="perplexity",
+    languages=("eng",),
+    options={"sources": {"eng": [encode(TextFiles(path="held_out.jsonl", language="eng"))]}},
+)
+profile = Profile(""",
+        1,
+    )
+    .replace("gates.toml", "gates_asked.toml")
+)
+GATE = """
+schema = 1
+
+[[gate]]
+name = "uncontaminated"
+stage = "curation"
+suite = "curation"
+metric = "evaluation_left"
+rule = "at_most"
+line = 0.1
+languages = "all"
+macro = true
+reason = "documents that hold more than half of a text that a suite asks"
+"""
+
+
+def test_a_crawl_that_holds_what_the_suites_ask_is_red_unless_it_is_decontaminated(outside: Path) -> None:
+    """Half of the English pages carry a held-out text; the count of what is left is not the layer's."""
+    rng, words = random.Random(3), " ".join(texts("eng")).split()
+    held_out = [" ".join(rng.choices(words, k=40)) for _ in range(30)]
+    (outside / "held_out.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in held_out), encoding="utf-8")
+    pages = [f"{one}\n{piece}" for one, piece in zip(texts("eng"), held_out, strict=False)]
+    (outside / "crawl/asked.jsonl").write_text("".join(json.dumps({"text": one, "language": "en"}) + "\n" for one in pages))
+    (outside / "asked.py").write_text(ASKED, encoding="utf-8")
+    (outside / "gates_asked.toml").write_text(GATE, encoding="utf-8")
+    layers = 'layers = ["language", "decontaminate"]\n[language]\nlanguages = ["eng", "tha"]\n'
+    try:
+        result, verdicts = gated(outside, layers, "asked.py")
+        assert (result.returncode, verdicts) == (0, {"uncontaminated.macro": "pass"}), result.stdout + result.stderr
+        result, verdicts = gated(outside, layers.replace(', "decontaminate"', ""), "asked.py")
+        assert (result.returncode, verdicts) == (1, {"uncontaminated.macro": "fail"}), result.stdout + result.stderr
+        assert "of perplexity" in result.stdout  # under the failure stands which text it is
+    finally:
+        (outside / "crawl/asked.jsonl").unlink()
 
 
 @pytest.mark.slow

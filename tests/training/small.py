@@ -101,6 +101,7 @@ def order(workdir: Path, texts: Path, what: Any, **changes: Any) -> Path:
         "attention": "auto",
         "sharding": "auto",
         "evaluation": None,
+        "ray": "",
         **changes,
     }
     path = workdir / "order.json"

@@ -253,7 +253,7 @@ IDENTITY = {
 }  # fmt: skip
 RUNTIME = {
     "parents", "hub", "profile_dir", "result", "resume", "progress", "threads", "device", "stage", "save_every_seconds", "attention",
-    "sharding", "evaluation", "interruption",
+    "sharding", "evaluation", "ray", "interruption",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The engine of the relational layers: Daft, on the native runner here or on Ray beyond one machine; nothing else differs.
+"""The engine of the relational layers: Daft, on the native runner here or on Ray (cluster.py) beyond one machine; nothing else differs.
 
 `Engine.map` runs a function over items, in processes here and as tasks on Ray; `Engine.daft()` is Daft with its runner set. Telemetry is off:
 with it on, Daft 0.7.26 crashed at exit in 7 of 38 runs of one query, and in 0 of 66 with it off.
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
+from training.curation import cluster
 from training.curation.documents import CurationError
 
 Item = TypeVar("Item")
@@ -30,11 +31,18 @@ Result = TypeVar("Result")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Engine:
-    """Where the work is done; none of it changes a result. `address` is the Ray cluster's, "" a local one; `workers` processes of `map` here."""
+    """Where the work is done; none of it changes a result. `address` is the Ray cluster's (cluster.join); `workers` processes of `map` here."""
 
     runner: Literal["native", "ray"] = "native"
     workers: int = dataclasses.field(default_factory=lambda: max(1, os.cpu_count() or 1))
     address: str = ""
+
+    def described(self) -> str:
+        """The cluster that does the work, for a record; "" for this machine. Joins it. Raises CurationError where it cannot be joined."""
+        if self.runner == "native":
+            return ""
+        cluster.join(self.address)
+        return cluster.described()
 
     def daft(self) -> ModuleType:
         """Daft, its runner set. Raises CurationError where the extra is not installed, or the process has the other runner already."""
@@ -73,14 +81,15 @@ class Engine:
             ) from error
 
     def _ray(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        import ray
-
-        if not ray.is_initialized():
-            options: dict[str, Any] = {"address": self.address} if self.address else {}
-            ray.init(**options, log_to_driver=False)
-        task: Any = ray.remote(_call)
+        ray: Any = cluster.join(self.address)
+        task = ray.remote(_call)
         for pending in [task.remote(function, item) for item in items]:
-            yield ray.get(pending)
+            try:
+                yield ray.get(pending)
+            except ray.exceptions.RayTaskError as error:  # its text is a traceback of the other process
+                raise (error.cause if isinstance(error.cause, Exception) else CurationError(str(error))) from error
+            except ray.exceptions.RayError as error:
+                raise CurationError(f"the Ray cluster lost a task: {error}; see `ray status`, and run again to go on") from error
 
 
 def without_pandas() -> None:
@@ -123,7 +132,8 @@ _runner: str = ""  # what this process has set; Daft lets it do so once, and wou
 def _set_runner(daft: ModuleType, engine: Engine) -> None:
     global _runner
     if engine.runner == "ray":
-        daft.set_runner_ray(address=engine.address or None, noop_if_initialized=True)
+        cluster.join(engine.address)
+        daft.set_runner_ray(noop_if_initialized=True)
     else:
         try:
             daft.set_runner_native()

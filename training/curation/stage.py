@@ -1,6 +1,7 @@
 """The builder of the stage `curation`: a crawl through the chain; what it leaves is a corpus, not a checkpoint.
 
-A crawl is the embedded one, files of the user's (read where they lie) or text sources, of which shards are made first.
+A crawl is the embedded one, files of the user's (read where they lie) or text sources, of which shards are made first. The work is done on this
+machine, or on the Ray cluster that the order names (SEATRIALS_RAY, see cluster.py): the corpus is the same, and the record's environment says it.
 
 result/shards/ dropped/ cut/ facts/ quarantine.jsonl report.json report.html as `python -m training.curation run` leaves them
 result/truth.jsonl                                                      of an embedded crawl: what was planted, and what should become of it
@@ -35,13 +36,14 @@ def build(recipe: CurateCorpus, job: Job) -> None:
 
     if RANK:
         return  # one process curates; it starts its own
+    engine = Engine(runner="ray" if job.ray else "native", address=job.ray, workers=job.threads or os.cpu_count() or 1)
+    cluster = engine.described()  # before anything is made: one that does not answer is said at once
     crawl = _crawl(recipe.crawl, job, "crawl")
     corpus = job.resume / "corpus"
 
     def tell(line: str) -> None:
         job.progress(f"curation: {' '.join(line.split())}")
 
-    engine = Engine(workers=job.threads or os.cpu_count() or 1)
     told = _with_examples(recipe, job, engine, _kept_apart(_beside_the_profile(recipe.chain, job), job))
     found = chain.run(told, [str(path) for path in crawl], corpus, engine, tell, shown_from=job.resume)
     shutil.copytree(corpus, job.result, dirs_exist_ok=True)
@@ -49,6 +51,8 @@ def build(recipe: CurateCorpus, job: Job) -> None:
     (job.result / "report.html").write_text(report.page(Path("corpus"), found, dropped=corpus), encoding="utf-8")
     if (truth := job.resume / "crawl" / "truth.jsonl").is_file():
         shutil.copyfile(truth, job.result / "truth.jsonl")
+    if cluster:
+        add_facts(job.result / "build.json", environment={"curation engine": cluster})
     add_facts(job.result / "build.json", layers={layer["name"]: [layer["seen"], layer["kept"]] for layer in found["layers"]})
 
 

@@ -36,9 +36,14 @@ def held_out_tenth(key: str) -> bool:
 # ------------------------------------------------------------------------------------------------- how rows make documents
 
 
+def row_key(index: int) -> str:
+    """The key of a row that is a document by itself."""
+    return f"row-{index}"
+
+
 def every_row(rows: Sequence[Row], field: str) -> list[Group]:
     """Each row a document; the key is its number, shared by the columns of a parallel text."""
-    return [(f"row-{index}", (index,)) for index in range(len(rows))]
+    return [(row_key(index), (index,)) for index in range(len(rows))]
 
 
 def distinct(rows: Sequence[Row], field: str) -> list[Group]:

@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.pretraining.select import RULES, SelectError
+from training.pretraining.select import RULES, SelectError, row_key
 from training.recipe import CrawlFiles, CurateCorpus, CuratedText, HubText, Source, TextFiles, WorldText, digest, encode
 
 LONGEST_LINE = 64 * 2**20  # bytes; a longer line is a JSON array or a broken file, not a document
+BATCH = 1024  # rows of Parquet that are decoded at once
 UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -89,23 +90,39 @@ def _read_hub(source: HubText, hub: Path | None) -> Iterator[Document]:
         raise SourceError(f"{name(source)}: no select rule {source.select!r}; there are {', '.join(rule for rule in RULES if rule)}")
     path = hub_path(source, hub)
     assert hub is not None
-    rows = rows_of_mirror(path, hub)
     stem = f"{source.dataset}/{source.config}/{source.split}"
+    for key, text in _whole_rows(source, path, hub) if not source.select else _groups_of_rows(source, path, hub):
+        if text:
+            yield Document(
+                id=f"{stem}:{source.field}#{key}",
+                text=text,
+                language=source.language,
+                source=name(source),
+                licence=source.licence,
+                cluster=f"{source.dataset}/{source.split}#{key}",
+            )
+
+
+def _whole_rows(source: HubText, path: Path, hub: Path) -> Iterator[tuple[str, str]]:
+    """(key, text) of rows that are documents by themselves, however many: a first reading counts them, a second hands them over."""
+    counted = count_of_mirror(path, hub)
+    index = -1
+    for index, row in enumerate(rows_of(path, source.field)):
+        yield row_key(index), _text(row, source.field, path, index)
+    if index + 1 != counted:
+        raise SourceError(f"{path} held {counted} rows and now holds {index + 1}: it was changed while it was read; fetch the file again")
+
+
+def _groups_of_rows(source: HubText, path: Path, hub: Path) -> Iterator[tuple[str, str]]:
+    """(key, text) of the documents that a rule makes of rows, all of which it sees."""
+    rows = rows_of_mirror(path, hub)
     try:
         groups = RULES[source.select](rows, source.field)
     except SelectError as error:
         raise SourceError(f"{path}: {error}") from error
     for key, members in groups:
         texts = [_text(rows[index], source.field, path, index) for index in members]
-        if joined := "\n".join(text for text in texts if text):
-            yield Document(
-                id=f"{stem}:{source.field}#{key}",
-                text=joined,
-                language=source.language,
-                source=name(source),
-                licence=source.licence,
-                cluster=f"{source.dataset}/{source.split}#{key}",
-            )
+        yield key, "\n".join(text for text in texts if text)
 
 
 def _read_file(source: TextFiles, profile_dir: Path) -> Iterator[Document]:
@@ -157,9 +174,12 @@ def file_path(source: TextFiles, profile_dir: Path) -> Path:
     return path
 
 
-def rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a .jsonl or .parquet file. Raises SourceError naming file and line."""
-    return _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path)
+def rows_of(path: Path, field: str = "") -> Iterator[dict[str, Any]]:
+    """The rows of a .jsonl or .parquet file, one after the other; of Parquet that has it only the column `field`, where one is named.
+
+    Raises SourceError naming file and line.
+    """
+    return _parquet_rows(path, field) if path.suffix == ".parquet" else _jsonl_rows(path)
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -208,14 +228,20 @@ def _rows_of_language(path: Path, language: str, columns: Sequence[str]) -> Iter
         raise SourceError(f"{path} is not a readable Parquet file ({error}); make the corpus again") from error
 
 
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet_rows(path: Path, field: str = "") -> Iterator[dict[str, Any]]:
+    for batch in _parquet_batches(path, field):
+        yield from batch.to_pylist()
+
+
+def _parquet_batches(path: Path, field: str = "") -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-        for batch in file.iter_batches(batch_size=1024):
-            yield from batch.to_pylist()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            columns = [field] if field in file.schema_arrow.names else None
+            for group in range(file.num_row_groups):  # asked for all at once, Arrow holds every group that it has read to the end
+                yield from file.iter_batches(batch_size=BATCH, row_groups=[group], columns=columns)
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"{path} is not a readable Parquet file ({error}); fetch it again") from error
 
@@ -260,18 +286,32 @@ def rows_of_mirror(path: Path, hub: Path) -> list[Any]:
 
     Raises SourceError also where the manifest does not list the file: rows that nobody counted may be a part.
     """
-    found, relative = list(rows_of(path)), path.relative_to(hub).as_posix()
+    found = list(rows_of(path))
+    _counted(path, hub, len(found))
+    return found
+
+
+def count_of_mirror(path: Path, hub: Path) -> int:
+    """How many rows a file of the mirror holds, every one of them read and none kept; the checks and errors are those of `rows_of_mirror`."""
+    parquet = path.suffix == ".parquet"
+    found = sum(batch.num_rows for batch in _parquet_batches(path)) if parquet else sum(1 for _ in _jsonl_rows(path))
+    _counted(path, hub, found)
+    return found
+
+
+def _counted(path: Path, hub: Path, rows: int) -> None:
+    """Raise SourceError where a file of the mirror is not what its manifest says."""
+    relative = path.relative_to(hub).as_posix()
     entry = manifest(hub).get(relative)
     if entry is None:
         raise SourceError(
-            f"{hub / 'MANIFEST.json'} does not list {relative}, so its {len(found)} rows cannot be checked; add "
-            f'"{relative}": {{"rows": {len(found)}}} once you know that they are all'
+            f"{hub / 'MANIFEST.json'} does not list {relative}, so its {rows} rows cannot be checked; add "
+            f'"{relative}": {{"rows": {rows}}} once you know that they are all'
         )
-    if entry.get("rows") != len(found):
-        raise SourceError(f"{path} holds {len(found)} rows, MANIFEST.json says {entry.get('rows')}; fetch the file again")
+    if entry.get("rows") != rows:
+        raise SourceError(f"{path} holds {rows} rows, MANIFEST.json says {entry.get('rows')}; fetch the file again")
     if "sha256" in entry and file_digest(path) != entry["sha256"]:
         raise SourceError(f"{path} is not the file of MANIFEST.json (its SHA-256 differs); fetch the file again")
-    return found
 
 
 def file_digest(path: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suites.curation import found, planted, quality, scores
+from benchmarks.suites.curation.asked import Asked
 from benchmarks.suites.curation.found import Found
 from benchmarks.suites.curation.planted import Planted
 from benchmarks.suites.curation.scores import Judged
@@ -39,8 +40,9 @@ class CurationSuite:
         """One sample a row; nothing is asked."""
         if context.artifact is None:
             raise SuiteError(f"suite {self.name}: it judges the directory of the stage curation, and was given none; run it on that stage")
+        held_against = self._asked(context)
         columns = {column: 0.0 for metric in self.metrics for column in metric.used}
-        for one in self._judged(context.artifact):
+        for one in self._judged(context.artifact, held_against):
             data = {"values": {**columns, **one.values}, "shown": one.shown}
             yield Sample(sample=one.name, cluster=one.cluster, language=one.language, stratum=one.stratum, data=data)
 
@@ -55,8 +57,23 @@ class CurationSuite:
             shown=sample.data["shown"],
         )
 
-    def _judged(self, artifact: Path) -> Iterator[Judged]:
-        yield from self.rows.judged(artifact, self.name, self.languages)
+    def _asked(self, context: SuiteContext) -> Asked | None:
+        """What the profile's other suites ask, where the corpus is held against it. Raises SuiteError."""
+        if not isinstance(self.rows, Found) or self.rows.asked is None:
+            return None
+        if context.asked is None:
+            raise SuiteError(
+                f"suite {self.name}: `asked` holds the corpus against what a profile's suites ask: run it by pytest -m curation"
+            )
+        if not len(found := Asked(context.asked())):
+            raise SuiteError(f"suite {self.name}: `asked` holds the corpus against what the suites ask, and they ask nothing; leave it out")
+        return found
+
+    def _judged(self, artifact: Path, asked: Asked | None) -> Iterator[Judged]:
+        if isinstance(self.rows, Found):
+            yield from self.rows.judged(artifact, self.name, self.languages, asked)
+        else:
+            yield from self.rows.judged(artifact, self.name, self.languages)
         for pair in quality.pairs(artifact, self.name, self.languages) if self.auc else ():
             values = {"auc": pair.area, "told_apart": 1.0}
             yield Judged(
@@ -74,6 +91,7 @@ def build(
     auc: bool = False,
     documents: int = found.DOCUMENTS,
     least: int = found.LEAST,
+    asked: float | None = None,
 ) -> CurationSuite:
     """Factory of the entry point. Raises SuiteError for languages or layers that there are none of, and for numbers that count nothing."""
     if truth and (unknown := [iso for iso in languages if iso not in LANGUAGES]):
@@ -88,10 +106,15 @@ def build(
         raise SuiteError(f"suite {name}: threshold {threshold} lies above 0 and at most at 1, and compared {compared} is 2 or more")
     if min(documents, least) < 1:
         raise SuiteError(f"suite {name}: documents {documents} and least {least} are 1 or more")
+    if asked is not None and (truth or not 0 <= asked < 1):
+        raise SuiteError(
+            f"suite {name}: asked {asked} is a share of an evaluation text, from 0 to below 1, and of a crawl without truth: the embedded one "
+            "says which of its pages hold such text"
+        )
     told = tuple(layers) or known
     rows: Planted | Found = (
         Planted(layers=told, threshold=threshold, compared=compared)
         if truth
-        else Found(layers=told, threshold=threshold, compared=compared, documents=documents, least=least)
+        else Found(layers=told, threshold=threshold, compared=compared, documents=documents, least=least, asked=asked)
     )
     return CurationSuite(name=name, languages=tuple(languages), rows=rows, auc=auc)

@@ -96,9 +96,10 @@ def kept(artifact: Path, suite: str) -> Iterator[Kept]:
         try:
             file = pyarrow.parquet.ParquetFile(path)
             columns = [name for name in ("id", "text", "language", "record") if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_size=1024, columns=columns):
-                for row in batch.to_pylist():
-                    yield Kept(id=row["id"], text=row["text"], language=row["language"] or "", record=str(row.get("record") or ""))
+            for group in range(file.num_row_groups):  # asked for all at once, Arrow holds every group that it has read to the end
+                for batch in file.iter_batches(batch_size=1024, row_groups=[group], columns=columns):
+                    for row in batch.to_pylist():
+                        yield Kept(id=row["id"], text=row["text"], language=row["language"] or "", record=str(row.get("record") or ""))
         except (OSError, KeyError, pyarrow.ArrowException) as error:
             raise SuiteError(f"suite {suite}: {path} cannot be read: {error}") from error
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from benchmarks.suites.curation import corpus, measures, private, scores
+from benchmarks.suites.curation.asked import Asked
 from benchmarks.suites.curation.corpus import KEPT, Kept
 from benchmarks.suites.curation.scores import Judged, ratio, share_cut, share_dropped
 from harness.suites import Metric
@@ -66,7 +67,7 @@ class Draw(Generic[Item]):
 class Found:
     """`documents` a language are judged and `compared` of the corpus compared; `least` are what a language should have in it.
 
-    `layers` are those whose metrics there are, `threshold` is what a duplicate is.
+    `layers` are those whose metrics there are, `threshold` is what a duplicate is, `asked` how much of an evaluation text no document should exceed.
     """
 
     layers: tuple[str, ...]
@@ -74,6 +75,7 @@ class Found:
     compared: int
     documents: int
     least: int
+    asked: float | None = None
 
     def metrics(self) -> Iterator[Metric]:
         """They follow from the layers."""
@@ -85,8 +87,10 @@ class Found:
         yield ratio("private_left", "private_left", "private", "lower")
         yield ratio("duplicates_left", "duplicates_left", "compared", "lower")
         yield ratio("present", "present", "wanted", "higher")
+        if self.asked is not None:
+            yield ratio("evaluation_left", "evaluation_left", "held_against", "lower")
 
-    def judged(self, artifact: Path, suite: str, languages: Sequence[str]) -> Iterator[Judged]:
+    def judged(self, artifact: Path, suite: str, languages: Sequence[str], asked: Asked | None = None) -> Iterator[Judged]:
         """Those of documents, of compared documents, of what was cut, and of the `least` that a language should have. Raises SuiteError."""
         steps = corpus.steps(artifact, suite)
         met = {iso: Draw[Met](self.documents) for iso in languages}
@@ -108,7 +112,7 @@ class Found:
                 filed[one.name] = iso
             if iso in met:
                 met[iso].offer(_key(one.name), one.name, one)
-        yield from self._documents({iso: draw.items() for iso, draw in met.items()}, [corpus.layer_of(step) for step in steps])
+        yield from self._documents({iso: draw.items() for iso, draw in met.items()}, [corpus.layer_of(step) for step in steps], asked)
         yield from self._compared({iso: draw.items() for iso, draw in alike.items()})
         yield from self._cut([(layer, filed[str(row["id"])], row) for layer, row in sizes if filed[str(row["id"])] in met])
         for iso in languages:
@@ -118,8 +122,8 @@ class Found:
                 shown = {"documents in the corpus": str(held[iso]), "wanted": str(self.least)}
                 yield Judged(name=name, cluster=name, language=iso, stratum="present", values=values, shown=shown)
 
-    def _documents(self, met: dict[str, list[Met]], order: list[str]) -> Iterator[Judged]:
-        """What became of each; of those kept, the language of their text and whether personal data stands in it."""
+    def _documents(self, met: dict[str, list[Met]], order: list[str], asked: Asked | None) -> Iterator[Judged]:
+        """What became of each; of those kept, the language of their text and whether personal data or evaluation text stands in it."""
         first = {layer: order.index(layer) for layer in dict.fromkeys(order)}
         for iso, documents in met.items():
             texts = [(one.text, iso) for one in documents if one.end == KEPT and _told(iso)]
@@ -134,6 +138,10 @@ class Found:
                     if _told(iso):
                         values["own_characters"], values["decided_characters"] = map(float, next(pure))
                 shown = {"became": one.end, "reason": one.reason, "text": one.text[:EXCERPT]}
+                if one.end == KEPT and asked and self.asked is not None:
+                    share, which = asked.most(one.text)
+                    values |= {"held_against": 1.0, "evaluation_left": float(share > self.asked)}
+                    shown |= {"holds": f"{share:.0%} of {which}"} if share > self.asked else {}
                 yield Judged(name=f"{iso}/{one.name}", cluster=one.cluster, language=iso, stratum=one.end, values=values, shown=shown)
 
     def _cut(self, sizes: Sequence[tuple[str, str, dict[str, Any]]]) -> Iterator[Judged]:

@@ -2,7 +2,8 @@
 
     --input hub:DATASET/CONFIG/SPLIT --hub DIR          the rows of DIR/DATASET/CONFIG/SPLIT.jsonl or .parquet, as many as its manifest says
 
-Nothing of a mirror is quarantined: it holds what its manifest says, or it is at fault and the run ends with what is wrong.
+Nothing of a mirror is quarantined: it holds what its manifest says, or it is at fault and the run ends with what is wrong. A set is read twice, first
+to check and count it, and never held: JSONL by lines, Parquet by row groups.
 """
 
 from __future__ import annotations
