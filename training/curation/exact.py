@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from training import parquet
 from training.curation.documents import ROW_GROUP, CurationError, Document
 from training.curation.layer import Decision, Judge, Layer, shown
 
@@ -221,7 +222,7 @@ def _gather(shards: Sequence[Path], target: Path) -> tuple[Any, Any]:
     with target.open("wb") as file:
         for shard in shards:
             firsts.append(count)
-            for batch in pyarrow.parquet.ParquetFile(shard).iter_batches(batch_size=ROW_GROUP, columns=["text"]):
+            for batch in parquet.batches(pyarrow.parquet.ParquetFile(shard), ROW_GROUP, ["text"]):
                 texts = batch.column(0).cast(pyarrow.large_string())
                 if texts.null_count:
                     raise CurationError(

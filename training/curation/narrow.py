@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from training import parquet
+
 if TYPE_CHECKING:
     import pyarrow
 
@@ -69,13 +71,13 @@ def in_parts(engine: Engine, files: Sequence[Path]) -> Iterator[Any]:
 
 
 def batches(shard: Path, columns: Sequence[str]) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
-    """(first row, batch) of those of `columns` that the shard has, a row group at a time."""
+    """(first row, batch) of those of `columns` that the shard has, a row group in memory at a time."""
     import pyarrow.parquet
 
     from training.curation.documents import ROW_GROUP as TEXTS
 
     file = pyarrow.parquet.ParquetFile(shard)
     first = 0
-    for batch in file.iter_batches(batch_size=TEXTS, columns=[name for name in columns if name in file.schema_arrow.names]):
+    for batch in parquet.batches(file, TEXTS, [name for name in columns if name in file.schema_arrow.names]):
         yield first, batch
         first += batch.num_rows

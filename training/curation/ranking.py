@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from training import parquet
 from training.curation.documents import ROW_GROUP, CurationError
 from training.curation.engine import Engine
 
@@ -27,7 +28,7 @@ def rows(shard: Path) -> Iterator[tuple[list[str], list[str]]]:
     """Texts and languages of a Parquet shard, a batch at a time, in order."""
     import pyarrow.parquet
 
-    for batch in pyarrow.parquet.ParquetFile(shard).iter_batches(batch_size=ROW_GROUP, columns=["text", "language"]):
+    for batch in parquet.batches(pyarrow.parquet.ParquetFile(shard), ROW_GROUP, ["text", "language"]):
         yield batch.column("text").to_pylist(), batch.column("language").to_pylist()
 
 
@@ -38,7 +39,7 @@ def languages(shards: Sequence[Path]) -> list[str]:
 
     found: set[str] = set()
     for shard in shards:
-        for batch in pyarrow.parquet.ParquetFile(shard).iter_batches(columns=["language"]):
+        for batch in parquet.batches(pyarrow.parquet.ParquetFile(shard), ROW_GROUP, ["language"]):
             found.update(pyarrow.compute.unique(batch.column("language")).to_pylist())
     return sorted(found)
 

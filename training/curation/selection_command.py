@@ -24,6 +24,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from training import parquet
 from training.curation import documents as shards_of
 from training.curation.documents import CurationError
 from training.curation.output import whole_directory
@@ -100,7 +101,7 @@ def _write_selected(path: Path, directory: Path, found: Selection) -> None:
             schema = schema.append(pyarrow.field(name, pyarrow.float64()))
         with pyarrow.parquet.ParquetWriter(directory / "selected.parquet", schema, compression="zstd") as writer:
             first = 0
-            for batch in source.iter_batches(batch_size=BLOCK):
+            for batch in parquet.batches(source, BLOCK):
                 here = np.flatnonzero(found.taken[first : first + batch.num_rows])
                 columns = [batch.column(name).take(pyarrow.array(here)) for name in carried]
                 columns += [pyarrow.array(values[first + here]) for values in added.values()]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training import parquet
 from training.curation import documents as shards_of
 from training.curation.documents import CurationError, Quarantined
 from training.curation.selection import Candidates, Cell
@@ -93,7 +94,7 @@ def _parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, Mapping[s
                 has = ", ".join(file.schema_arrow.names)
                 raise CurationError(f"{path} has no column `{absent[0]}` (it has {has}){_mend(absent[0])}")
             first = 1
-            for batch in file.iter_batches(batch_size=BLOCK, columns=list(needed)):
+            for batch in parquet.batches(file, BLOCK, needed):
                 yield first, {name: batch.column(name) if name == VECTOR else batch.column(name).to_pylist() for name in needed}
                 first += batch.num_rows
     except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training import parquet
 from training.pretraining.select import RULES, SelectError, row_key
 from training.recipe import CrawlFiles, CurateCorpus, CuratedText, HubText, Source, TextFiles, WorldText, digest, encode
 
@@ -240,8 +241,7 @@ def _parquet_batches(path: Path, field: str = "") -> Iterator[Any]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             columns = [field] if field in file.schema_arrow.names else None
-            for group in range(file.num_row_groups):  # asked for all at once, Arrow holds every group that it has read to the end
-                yield from file.iter_batches(batch_size=BATCH, row_groups=[group], columns=columns)
+            yield from parquet.batches(file, BATCH, columns)
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"{path} is not a readable Parquet file ({error}); fetch it again") from error
 

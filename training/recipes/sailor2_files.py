@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from training import parquet
 from training.curation import ranking
 from training.curation.documents import CurationError
 from training.recipes import sailor2
@@ -86,7 +87,7 @@ def _rows(shard: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     try:
         file = pyarrow.parquet.ParquetFile(shard)
         known = [name for name in columns if name in file.schema_arrow.names]
-        for batch in file.iter_batches(batch_size=1024, columns=known):
+        for batch in parquet.batches(file, 1024, known):
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise CurationError(f"{shard} is not a readable Parquet file ({error}); make the corpus again") from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.suites import SuiteError
+from training import parquet
 from training.world import crawl_truth
 from training.world.crawl_truth import Truth
 from training.world.language import WorldError
@@ -96,10 +97,9 @@ def kept(artifact: Path, suite: str) -> Iterator[Kept]:
         try:
             file = pyarrow.parquet.ParquetFile(path)
             columns = [name for name in ("id", "text", "language", "record") if name in file.schema_arrow.names]
-            for group in range(file.num_row_groups):  # asked for all at once, Arrow holds every group that it has read to the end
-                for batch in file.iter_batches(batch_size=1024, row_groups=[group], columns=columns):
-                    for row in batch.to_pylist():
-                        yield Kept(id=row["id"], text=row["text"], language=row["language"] or "", record=str(row.get("record") or ""))
+            for batch in parquet.batches(file, 1024, columns):
+                for row in batch.to_pylist():
+                    yield Kept(id=row["id"], text=row["text"], language=row["language"] or "", record=str(row.get("record") or ""))
         except (OSError, KeyError, pyarrow.ArrowException) as error:
             raise SuiteError(f"suite {suite}: {path} cannot be read: {error}") from error
 
