@@ -251,7 +251,7 @@ class Pipeline:
             self._artifacts[stage] = artifact
             doing = "evaluated"
             if self._replayed is None and (stored := self._stored_certificate(stage, artifact)):
-                return stored
+                return dataclasses.replace(stored, ungated=self._stands_ungated(stage))
             certificate = self._judge(stage, artifact, own)
             if self._replayed is None:
                 doing = "certified"
@@ -292,14 +292,16 @@ class Pipeline:
             baselines=seen,
             verdicts=verdicts,
             rows={name: str(path) for name, path in rows.items()},
-            ungated=self.settings.ungated and not self._ancestors_clear(stage),
+            ungated=self._stands_ungated(stage),
         )
 
     def _lacking(self, suite: str) -> str:
         return lacking(self.profile.suites[suite], self.settings.originals, os.environ)
 
-    def _ancestors_clear(self, stage: str) -> bool:
-        return all(self.certify(parent).clear for parent in self._standing_on(stage))
+    def _stands_ungated(self, stage: str) -> bool:
+        """Whether a gate stands against an ancestor, near or far: the verdicts on a stage are then no certificate."""
+        parents = [self.certify(parent) for parent in self._standing_on(stage)] if self.settings.ungated else []
+        return any(parent.ungated or not parent.clear for parent in parents)
 
     def _references(self, stage: str) -> tuple[str, ...]:
         """The stages that a stage's gates are held against."""
