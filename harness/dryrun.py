@@ -56,12 +56,13 @@ def render(
     document: float | None = None,
     crawl: float | None = None,
     store: Path | str = ".seatrials",
+    told: Sequence[str] | None = None,
 ) -> str:
     """The dry run of `stages` and their ancestors as text, at most 140 columns wide.
 
     `gpus` defaults to 64 for profiles that build only what is named, else 1. `document` is the mean length of a document in tokens (None:
     rows of one document, the upper bound of attention), `crawl` the bytes of text of a crawl (None: what the profile assumes). A cost that cannot
-    be told is said in its place. Raises LaunchError, GatesError.
+    be told is said in its place. `told`: the options that the command to ask with is to repeat (None: the profile's name). Raises LaunchError, GatesError.
     """
     Launcher.parse(launcher)
     gpus = gpus or (GPUS_NAMED if profile.build == "named" else 1)
@@ -76,7 +77,7 @@ def render(
         lines = [f"{stage}: {GRAPH[stage].purpose} (paper {GRAPH[stage].paper})"]
         for label, text in _details(profile, stage, costs[stage], gpus, hardware):
             lines += _labelled(label, text)
-        lines += [_command(label, text) for label, text in _commands(profile, stage, launcher, store, gpus)]
+        lines += [_command(label, text) for label, text in _commands(profile, stage, launcher, store, gpus, told)]
         lines += _labelled("judged by", _suites(profile, stage))
         lines += _labelled("gates", _gates([gate.name.partition(".")[2] for gate in gates_of(gates, stage)]))
         blocks.append("\n".join(lines))
@@ -308,11 +309,14 @@ def _mixture(recipe: FromScratch | ContinuePretraining) -> str:
     return ", ".join(f"{name} {_tokens(tokens)} ({100 * tokens / whole:.2g}%)".replace(" ", TIE) for name, tokens in groups.items())
 
 
-def _commands(profile: Profile, stage: str, launcher: str, store: Path | str, gpus: int) -> list[tuple[str, str]]:
+def _commands(
+    profile: Profile, stage: str, launcher: str, store: Path | str, gpus: int, told: Sequence[str] | None
+) -> list[tuple[str, str]]:
     """How it is asked for, and the command of every launcher; `torchrun` is one machine, `slurm` as many as the GPUs need."""
     named = profile.build == "named"
     order = Path(store) / ".building" / f"FP12-{stage}" / "order.json"
-    start = f"pytest -m {stage}" + (f" --gate-profile {profile.name}" if profile.name != "nano" else "")
+    named_by = ["--gate-profile", profile.name] if profile.name != "nano" else []
+    start = shlex.join(["pytest", "-m", stage, *(named_by if told is None else told)])
     start += f" --gate-build {stage} --gate-detach" if named else ""
     start += f" --gate-launcher {shlex.quote(launcher)}" if launcher != "local" else ""
     said = [("ask", start)]

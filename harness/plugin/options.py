@@ -120,6 +120,13 @@ def _settings(config: pytest.Config, profile: Profile) -> Settings:
             raise ProfileError(f"--gate-build {stage}: profile {profile.name} has no such stage; it has {', '.join(profile.stages)}")
     if missing := [path for path in option.gate_originals if not Path(path).is_dir()]:
         raise ProfileError(f"--gate-originals {missing[0]}: no such directory; name a checkout of the benchmark's code")
+    if option.gate_hub and not Path(option.gate_hub).is_dir():
+        whence = "SEATRIALS_HUB" if option.gate_hub == os.environ.get("SEATRIALS_HUB") else "--gate-hub"
+        raise ProfileError(
+            f"{whence} {option.gate_hub}: no such directory; name one that holds DATASET/CONFIG/SPLIT.jsonl, or leave it out"
+        )
+    if option.gate_report and (wrong := _no_place(Path(option.gate_report).absolute())):
+        raise ProfileError(f"--gate-report {option.gate_report}: {wrong}; name a file, such as report.html")
     if option.gate_bless and not option.gate_reason:
         raise ProfileError('--gate-bless needs --gate-reason "...": a baseline moves for a stated reason')
     return Settings(
@@ -137,3 +144,11 @@ def _settings(config: pytest.Config, profile: Profile) -> Settings:
         samples=option.gate_samples or "",
         backend=option.gate_backend,
     )
+
+
+def _no_place(report: Path) -> str:
+    """Why no file can be at a path, seen before the hours of a run and not after; "" where it can (directories are made)."""
+    if os.path.isdir(report):
+        return "it is a directory"
+    nearest = next(parent for parent in report.parents if os.path.lexists(parent))
+    return "" if os.path.isdir(nearest) else f"{nearest} is not a directory"

@@ -18,6 +18,7 @@ import pytest
 
 from harness import baselines, calibration, quick
 from harness.durable import write_json
+from harness.plugin.collection import told
 from harness.plugin.options import PIPELINE, SELECTED
 from harness.report import words
 from harness.settings import Uncertified
@@ -77,7 +78,9 @@ class Summary:
         if self.config.option.gate_dry_run:
             from harness import dryrun
 
-            lines += dryrun.render(profile, selected, launcher=settings.launcher).splitlines()
+            option = self.config.option
+            said = dryrun.render(profile, selected, settings.launcher, store=option.gate_store, told=told(self.config))
+            lines += said.splitlines()
         return lines
 
     def pytest_runtestloop(self) -> bool | None:
@@ -101,8 +104,8 @@ class Summary:
         found: list[Any] = [value for key, value in report.user_properties if key == ROW]
         for row in found:
             self.rows[row["gate"]] = row
-        told: list[Any] = [value for key, value in report.user_properties if key == DEFECT and report.when == "call"]
-        self.defects += told
+        planted: list[Any] = [value for key, value in report.user_properties if key == DEFECT and report.when == "call"]
+        self.defects += planted
         refused: list[Any] = [value for key, value in report.user_properties if key == REFUSED]
         self.refused += refused
         report.user_properties[:] = [(key, value) for key, value in report.user_properties if key not in (ROW, DEFECT, REFUSED)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from harness.plugin.collection import alone
 from harness.plugin.summary import exit_code
-from tests.plugin.conftest import TOY, Ran, Run, on_a_copy, record_of, run_pytest, table_of
+from harness.store import Store
+from tests.plugin.conftest import ROOT, TOY, Ran, Run, on_a_copy, record_of, run_pytest, table_of
 
 OPTIONS = {
     "--gate-profile", "--gate-store", "--gate-hub", "--gate-originals", "--gate-report", "--gate-build", "--gate-launcher", "--gate-backend", "--gate-detach",
@@ -169,10 +171,8 @@ def test_a_pass_on_an_uncertified_ancestor_is_no_pass_for_a_script(ungated: Ran,
 def test_two_workers_reach_the_same_table(toy: Run, tmp_path: Path, whole: Ran) -> None:
     """Heading, values, verdicts and their order, although the gate that comes first is decided last."""
     pytest.importorskip("xdist")
-    (tmp_path / "conftest.py").write_text(
-        f"import time\n\ndef pytest_runtest_setup(item):\n    time.sleep(2 * (item.name == {GATES[0]!r}))\n"
-    )
-    result = toy("-m", "stage1", "-n", "2")
+    (tmp_path / "late.py").write_text(f"import time\n\ndef pytest_runtest_setup(item):\n    time.sleep(2 * (item.name == {GATES[0]!r}))\n")
+    result = toy("-m", "stage1", "-n", "2", "-p", "late", environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"})
     assert result.returncode == 0, result.stdout
     table = table_of(result.stdout)
     assert table == table_of(whole.stdout)
@@ -294,6 +294,21 @@ def test_a_planted_defect_is_caught_by_the_nightly_run(nightly: Ran) -> None:
     assert result.returncode == 0, result.stdout
     assert "5 passed" in result.stdout
     assert "planted defects: 1 of 1 seen" in result.stdout
+
+
+def test_a_variant_is_judged_in_the_stage_s_place(nightly: Ran, tmp_path: Path) -> None:
+    """The planted defect of the nightly run, taken as the stage; ungated, as there, so that its verdicts are at hand."""
+    result = nightly.again_in(tmp_path)("-m", "stage1", "--gate-variant=stage1@rate0", "--gate-ungated")
+    assert result.returncode == 1, result.stdout
+    assert re.search(r"stage1@rate0 +reuse .* certified", result.stdout)
+    (variant,) = Store(tmp_path / ".seatrials").artifacts("toy", "stage1", "rate0")
+    record = record_of(tmp_path)
+    assert record["stages"]["stage1"]["fingerprint"] == variant.record.fingerprint
+    assert {row["gate"]: row["verdict"] for row in record["gates"]}["stage1.learns.ind"] == "fail"
+    assert "--gate-variant=stage1@rate0" in result.stdout, "the command that shows the failed gate alone"
+    heading, _, *rows = table_of(result.stdout)
+    assert heading == "gates: UNGATED, 1 fail, 3 pass", "every ancestor passed"
+    assert rows[4] == "UNGATED: no checkpoint of this run had to pass for the next; nothing of this run is certified or can be blessed"
 
 
 def test_a_gate_that_cannot_see_its_defect_is_reported(nightly: Ran, tmp_path: Path) -> None:
