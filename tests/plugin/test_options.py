@@ -133,7 +133,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_no_trace(tmp_path: Path) -> None:
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["own"]
 
 
-# ------------------------------------------------------------------------------------------------ --------- build, launcher
+# ------------------------------------------------------------------------------------------------------- build, launcher
 
 
 def test_a_named_stage_is_built_by_the_launcher_that_is_named(toy: Run, tmp_path: Path, warm_store: Path) -> None:
