@@ -56,13 +56,13 @@ def render(
     document: float | None = None,
     crawl: float | None = None,
     store: Path | str = ".seatrials",
-    named: str = "",
+    told: Sequence[str] | None = None,
 ) -> str:
     """The dry run of `stages` and their ancestors as text, at most 140 columns wide.
 
     `gpus` defaults to 64 for profiles that build only what is named, else 1. `document` is the mean length of a document in tokens (None:
-    rows of one document, the upper bound of attention), `crawl` the bytes of text of a crawl (None: what the profile assumes); `named`
-    is what the commands call the profile ("": its name). A cost that cannot be told is said in its place. Raises LaunchError, GatesError.
+    rows of one document, the upper bound of attention), `crawl` the bytes of text of a crawl (None: what the profile assumes). A cost that cannot
+    be told is said in its place. `told`: the options that the command to ask with is to repeat (None: the profile's name). Raises LaunchError, GatesError.
     """
     Launcher.parse(launcher)
     gpus = gpus or (GPUS_NAMED if profile.build == "named" else 1)
@@ -77,7 +77,7 @@ def render(
         lines = [f"{stage}: {GRAPH[stage].purpose} (paper {GRAPH[stage].paper})"]
         for label, text in _details(profile, stage, costs[stage], gpus, hardware):
             lines += _labelled(label, text)
-        lines += [_command(label, text) for label, text in _commands(profile, stage, named or profile.name, launcher, store, gpus)]
+        lines += [_command(label, text) for label, text in _commands(profile, stage, launcher, store, gpus, told)]
         lines += _labelled("judged by", _suites(profile, stage))
         lines += _labelled("gates", _gates([gate.name.partition(".")[2] for gate in gates_of(gates, stage)]))
         blocks.append("\n".join(lines))
@@ -314,10 +314,13 @@ def _share(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
-def _commands(profile: Profile, stage: str, name: str, launcher: str, store: Path | str, gpus: int) -> list[tuple[str, str]]:
+def _commands(
+    profile: Profile, stage: str, launcher: str, store: Path | str, gpus: int, told: Sequence[str] | None
+) -> list[tuple[str, str]]:
     """How it is asked for, and the command of every launcher; `torchrun` is one machine, `slurm` as many as the GPUs need."""
     order = Path(store) / ".building" / f"FP12-{stage}" / "order.json"
-    start = f"pytest -m {stage}" + (f" --gate-profile {shlex.quote(name)}" if name != "nano" else "")
+    named_by = ["--gate-profile", profile.name] if profile.name != "nano" else []
+    start = shlex.join(["pytest", "-m", stage, *(named_by if told is None else told)])
     start += f" --gate-build {stage} --gate-detach" if profile.build == "named" else ""
     start += f" --gate-launcher {shlex.quote(launcher)}" if launcher != "local" else ""
     said = [("ask", start)]
@@ -424,7 +427,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stages = told.stages or list(profile.stages)
         crawl = None if told.crawl is None else 1e12 * told.crawl
         assumed = {"gpus": told.gpus, "hardware": hardware, "document": told.document, "crawl": crawl}
-        print(render(profile, stages, told.launcher, store=told.store, named=told.profile, **assumed))
+        print(
+            render(
+                profile,
+                stages,
+                told.launcher,
+                store=told.store,
+                told=[f"--gate-profile={told.profile}"] if told.profile != "nano" else [],
+                **assumed,
+            )
+        )
     except (ProfileError, GatesError, LaunchError, CostError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -64,13 +64,6 @@ class Pipeline:
         self._rows: dict[str, Path] = {}
         self._data: dict[str, str] = {}
         self._suites = ""
-        for name in settings.variants:
-            if name not in self.profile.variants:
-                known = ", ".join(self.profile.variants) or "none"
-                raise GatesError(f"--gate-variant {name}: profile {self.profile.name} has no such variant; it has {known}")
-        taken = [self.profile.variants[name].stage for name in settings.variants]
-        if twice := next((stage for stage in taken if taken.count(stage) > 1), None):
-            raise GatesError(f"--gate-variant: two variants of {twice}; a run takes one")
 
     # ------------------------------------------------------------------------------------------------------ resolving
 
@@ -234,8 +227,7 @@ class Pipeline:
     def certify(self, stage: str) -> Certificate:
         """Bring a stage to its verdicts: ancestors first, then its checkpoint, then its gates."""
         if stage not in self._certificates:
-            ungated = self.settings.ungated and not self._ancestors_clear(stage)  # of this run: a stored certificate knows nothing of it
-            self._certificates[stage] = dataclasses.replace(self._certify(stage), ungated=ungated)
+            self._certificates[stage] = self._certify(stage)
         return self._certificates[stage]
 
     def _certify(self, stage: str) -> Certificate:
@@ -252,7 +244,7 @@ class Pipeline:
             self._artifacts[stage] = artifact
             doing = "evaluated"
             if self._replayed is None and (stored := self._stored_certificate(stage, artifact)):
-                return stored
+                return dataclasses.replace(stored, ungated=self._stands_ungated(stage))
             certificate = self._judge(stage, artifact, own)
             if self._replayed is None:
                 doing = "certified"
@@ -293,13 +285,16 @@ class Pipeline:
             baselines=seen,
             verdicts=verdicts,
             rows={name: str(path) for name, path in rows.items()},
+            ungated=self._stands_ungated(stage),
         )
 
     def _lacking(self, suite: str) -> str:
         return lacking(self.profile.suites[suite], self.settings.originals, os.environ)
 
-    def _ancestors_clear(self, stage: str) -> bool:
-        return all((found := self.certify(parent)).clear and not found.ungated for parent in self._standing_on(stage))
+    def _stands_ungated(self, stage: str) -> bool:
+        """Whether a gate stands against an ancestor, near or far: the verdicts on a stage are then no certificate."""
+        parents = [self.certify(parent) for parent in self._standing_on(stage)] if self.settings.ungated else []
+        return any(parent.ungated or not parent.clear for parent in parents)
 
     def _references(self, stage: str) -> tuple[str, ...]:
         """The stages that a stage's gates are held against."""

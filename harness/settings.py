@@ -50,7 +50,14 @@ class Settings:
     backend: str = "hf"  # who answers the suites: hf, vllm, or a server's URL in which {stage} names the model
 
     def __post_init__(self) -> None:
-        """Refuse a server that would answer for several checkpoints under one name. Raises GatesError."""
+        """Refuse variants that there are not, and a server that would answer for several checkpoints under one name. Raises GatesError."""
+        for name in self.variants:
+            if name not in self.profile.variants:
+                known = ", ".join(self.profile.variants) or "none"
+                raise GatesError(f"--gate-variant {name}: profile {self.profile.name} has no such variant; it has {known}")
+        taken = [self.profile.variants[name].stage for name in self.variants]
+        if twice := next((stage for stage in taken if taken.count(stage) > 1), None):
+            raise GatesError(f"--gate-variant: two variants of {twice}; a run takes one")
         if self.backend not in ("hf", "vllm") and "://" not in self.backend:
             raise GatesError(f"--gate-backend {self.backend!r}: use hf, vllm, or the URL of an OpenAI-compatible server")
         if "://" in self.backend and "{stage}" not in self.backend:

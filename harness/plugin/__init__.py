@@ -12,10 +12,10 @@ Where `-m` names no stage, nothing of this runs and nothing heavy is imported: o
 """
 
 from harness.plugin.house import intruder
-from harness.plugin.options import pytest_addoption, pytest_configure
+from harness.plugin.options import pytest_addoption, pytest_cmdline_main, pytest_configure
 
 if intruder() is None:  # else a gate run is refused, and every other run is left alone
     from harness.plugin.collection import pytest_collection_modifyitems, pytest_ignore_collect
     from harness.plugin.fixtures import *  # noqa: F403 - one fixture a stage, made from the release graph
 
-__all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_configure", "pytest_ignore_collect"]
+__all__ = ["pytest_addoption", "pytest_cmdline_main", "pytest_collection_modifyitems", "pytest_configure", "pytest_ignore_collect"]

@@ -160,17 +160,23 @@ def explain(gate: Gate, verdict: Verdict, certificate: Certificate, config: pyte
 def alone(gate: Gate, config: pytest.Config) -> str:
     """The command that runs one gate."""
     option = config.option
-    parts = ["pytest", "-m", gate.stage, "-k", gate.name]
-    parts += [f"--gate-profile={option.gate_profile}"] if option.gate_profile != "nano" else []
+    parts = ["pytest", "-m", gate.stage, "-k", gate.name, *told(config)]
+    parts += [f"--gate-replay={option.gate_replay}"] if option.gate_replay else []
+    parts += ["--gate-ungated"] if option.gate_ungated else []
+    return shlex.join(parts)
+
+
+def told(config: pytest.Config) -> list[str]:
+    """The options that say what is judged and where, as this run was given them."""
+    option = config.option
+    parts = [f"--gate-profile={option.gate_profile}"] if option.gate_profile != "nano" else []
     parts += [f"--gate-hub={option.gate_hub}"] if option.gate_hub else []
     parts += [f"--gate-originals={path}" for path in option.gate_originals]
     parts += [f"--gate-variant={name}" for name in option.gate_variant]
     parts += [f"--gate-store={option.gate_store}"] if option.gate_store != ".seatrials" else []
     parts += [f"--gate-backend={option.gate_backend}"] if option.gate_backend != "hf" else []
     parts += [f"--gate-samples={option.gate_samples}"] if option.gate_samples else []
-    parts += [f"--gate-replay={option.gate_replay}"] if option.gate_replay else []
-    parts += ["--gate-ungated"] if option.gate_ungated else []
-    return shlex.join(parts)
+    return parts
 
 
 def _shorten(text: str, limit: int = 160) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -70,6 +72,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--gate-samples", choices=("quick", "full"), help="a fixed sample of each suite, or everything")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """A dry run has nothing to share out, and would wait for workers that it gives nothing to do."""
+    if config.option.gate_dry_run and hasattr(config.option, "numprocesses"):
+        config.option.numprocesses, config.option.dist, config.option.tx = 0, "no", []
+    return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers; where `-m` names a stage, check the house and make the pipeline."""
     if found := intruder():
@@ -108,16 +118,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Summary(config), "seatrials-summary")
 
 
-def _no_file(path: Path) -> str:
-    """Why no file can be written there, "" where one can: known before hours of work and not after them."""
-    if path.is_dir():
-        return "a directory"
-    above = next(directory for directory in path.parents if directory.exists())
-    if not above.is_dir():
-        return f"{above} is no directory"
-    return "" if os.access(above, os.W_OK | os.X_OK) else f"{above} cannot be written"
-
-
 def _settings(config: pytest.Config, profile: Profile) -> Settings:
     from harness import launch
     from harness.profiles import ProfileError
@@ -131,9 +131,12 @@ def _settings(config: pytest.Config, profile: Profile) -> Settings:
     if missing := [path for path in option.gate_originals if not Path(path).is_dir()]:
         raise ProfileError(f"--gate-originals {missing[0]}: no such directory; name a checkout of the benchmark's code")
     if option.gate_hub and not Path(option.gate_hub).is_dir():
-        raise ProfileError(f"--gate-hub {option.gate_hub}: no such directory; name a mirror, DATASET/CONFIG/SPLIT.jsonl or .parquet in it")
-    if option.gate_report and (refusal := _no_file(Path(option.gate_report).absolute())):
-        raise ProfileError(f"--gate-report {option.gate_report}: {refusal}; name a file that can be written")
+        whence = "SEATRIALS_HUB" if option.gate_hub == os.environ.get("SEATRIALS_HUB") else "--gate-hub"
+        raise ProfileError(
+            f"{whence} {option.gate_hub}: no such directory; name one that holds DATASET/CONFIG/SPLIT.jsonl, or leave it out"
+        )
+    if option.gate_report and (wrong := _no_place(Path(option.gate_report).absolute())):
+        raise ProfileError(f"--gate-report {option.gate_report}: {wrong}; name a file, such as report.html")
     if option.gate_bless and not option.gate_reason:
         raise ProfileError('--gate-bless needs --gate-reason "...": a baseline moves for a stated reason')
     return Settings(
@@ -151,3 +154,17 @@ def _settings(config: pytest.Config, profile: Profile) -> Settings:
         samples=option.gate_samples or "",
         backend=option.gate_backend,
     )
+
+
+def _no_place(report: Path) -> str:
+    """Why no file can be at a path, seen before the hours of a run and not after; "" where it can (directories are made)."""
+    if os.path.isdir(report):
+        return "it is a directory"
+    nearest = next(parent for parent in report.parents if os.path.lexists(parent))
+    if not os.path.isdir(nearest):
+        return f"{nearest} is not a directory"
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()  # what permissions say is not all that counts
+    except OSError as error:
+        return f"nothing can be written in {nearest} ({error.strerror})"
+    return ""

@@ -1,7 +1,7 @@
 """What a person sees and a script reads: header with the plan, gate table, exit code, and the record of the run.
 
 Exit codes (promise 6): 0 all pass; 1 a gate failed (or a planted defect was not seen, or a test of the user's failed); 3 none failed but
-something is inconclusive or not run; 4 a build error. Under `-m nightly` alone 3 becomes 0: a nightly job alarms on 1 and 4.
+something is inconclusive, not run, or a pass on an ancestor that did not; 4 a build error. Under `-m nightly` alone 3 becomes 0: a nightly job alarms on 1 and 4.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 
 from harness import baselines, calibration, quick
 from harness.durable import write_json
+from harness.plugin.collection import told
 from harness.plugin.options import PIPELINE, SELECTED
 from harness.report import words
 from harness.settings import Uncertified
@@ -34,6 +35,7 @@ COLOURS = {
     "inconclusive": {"yellow": True},
     "not run": {"yellow": True},
     "waived": {"cyan": True},
+    "ungated": {"yellow": True, "bold": True},
 }
 
 
@@ -74,10 +76,6 @@ class Summary:
         lines += [f"  {note}" for note in calibration.notes(profile, pipeline.gates)]
         with contextlib.suppress(SuiteError):  # said where the suite is run
             lines += [f"  {line}" for line in [quick.plan_line(profile, pipeline.samples)] if line]
-        if self.config.option.gate_dry_run:
-            from harness import dryrun
-
-            lines += dryrun.render(profile, selected, launcher=settings.launcher, named=self.config.option.gate_profile).splitlines()
         return lines
 
     def pytest_runtestloop(self) -> bool | None:
@@ -101,8 +99,8 @@ class Summary:
         found: list[Any] = [value for key, value in report.user_properties if key == ROW]
         for row in found:
             self.rows[row["gate"]] = row
-        told: list[Any] = [value for key, value in report.user_properties if key == DEFECT and report.when == "call"]
-        self.defects += told
+        planted: list[Any] = [value for key, value in report.user_properties if key == DEFECT and report.when == "call"]
+        self.defects += planted
         refused: list[Any] = [value for key, value in report.user_properties if key == REFUSED]
         self.refused += refused
         report.user_properties[:] = [(key, value) for key, value in report.user_properties if key not in (ROW, DEFECT, REFUSED)]
@@ -123,6 +121,7 @@ class Summary:
             session.exitstatus = exit_code(self.rows, bool(self.failed_elsewhere), option.markexpr, self.defects, self.refused)
         if not (self.rows or self.defects):
             return
+        self.rows = self._in_order()
         try:
             self.record = self.write_record()
         except OSError as error:
@@ -146,6 +145,12 @@ class Summary:
             except baselines.BaselineError as error:
                 self.blessed = f"NOT BLESSED: {error}"
                 session.exitstatus = int(session.exitstatus) or 1
+
+    def _in_order(self) -> dict[str, dict[str, Any]]:
+        """The rows in the order of graph and gates file: from xdist's workers they come as they are decided."""
+        stages = self.pipeline.lineage(self.selected)
+        place = {gate.name: (stages.index(gate.stage), n) for n, gate in enumerate(self.pipeline.gates) if gate.stage in stages}
+        return {name: self.rows[name] for name in sorted(self.rows, key=lambda name: place.get(name, (len(stages), 0)))}
 
     def write_record(self) -> Path:
         """The record of a run: what `--gate-replay`, the report and the history read."""
@@ -177,7 +182,12 @@ class Summary:
         return path
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """The gate table, and under it what the gates saw of each planted defect."""
+        """The gate table, and under it what the gates saw of each planted defect; of a dry run, what it is there for."""
+        if self.config.option.gate_dry_run:
+            from harness import dryrun
+
+            launcher, store = self.config.option.gate_launcher, self.config.option.gate_store
+            terminalreporter.write_line(dryrun.render(self.pipeline.profile, self.selected, launcher, store=store, told=told(self.config)))
         if self.rows:
             self._gates(terminalreporter)
         if self.defects:
@@ -193,20 +203,21 @@ class Summary:
 
     def _gates(self, terminalreporter: Any) -> None:
         rows = list(self.rows.values())
-        terminalreporter.section(f"gates: {headline(rows)}")
+        ungated = self.pipeline.settings.ungated
+        terminalreporter.section(f"gates: {'UNGATED, ' if ungated else ''}{headline(rows)}")
         for stage, error in dict(row["cause"] for row in rows if row["cause"]).items():
             terminalreporter.write_line(f"{stage}: BUILD ERROR", red=True)
             terminalreporter.write_line(error)
         header, *lines = table(rows)
         terminalreporter.write_line(header, bold=True)
         for row, line in zip(rows, lines, strict=True):
-            terminalreporter.write_line(line, **COLOURS["waived" if row["waived"] else row["verdict"]])
+            terminalreporter.write_line(line, **COLOURS[_colour(row)])
+        if ungated:
+            terminalreporter.write_line(words.ungated_note(rows), **COLOURS["ungated"])
         for line in notes(rows):
             terminalreporter.write_line(line)
         for note in words.margin_notes(rows):
             terminalreporter.write_line(note, yellow=True)
-        if self.pipeline.settings.ungated:
-            terminalreporter.write_line(UNGATED, red=True)
 
 
 def exit_code(
@@ -221,7 +232,7 @@ def exit_code(
         return BUILD_ERROR
     if failed_elsewhere or "fail" in refused or any(row["verdict"] == "fail" for row in rows.values() if not row["waived"]):
         return 1
-    if not refused and all(row["verdict"] == "pass" for row in rows.values()):
+    if not refused and all(row["verdict"] == "pass" and not row.get("ungated") for row in rows.values()):
         return 0
     return 0 if markexpr.strip() == "nightly" else INCONCLUSIVE
 
@@ -236,12 +247,14 @@ def defect_line(defect: Mapping[str, Any]) -> str:
 
 
 def headline(rows: list[dict[str, Any]]) -> str:
-    """All verdicts in one line; a waived gate is counted apart and never as a pass."""
-    counts = {
-        kind: sum(row["verdict"] == kind and not row["waived"] for row in rows) for kind in ("fail", "inconclusive", "not run", "pass")
-    }
-    counts["waived"] = sum(row["waived"] for row in rows)
+    """All verdicts in one line; a waived gate, and a pass on an ancestor that did not pass, are counted apart and never as a pass."""
+    said = ["waived" if row["waived"] else words.judged(row) if row["verdict"] == "pass" else row["verdict"] for row in rows]
+    counts = {kind: said.count(kind) for kind in ("fail", "inconclusive", "not run", "pass (ungated)", "pass", "waived")}
     return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
+
+
+def _colour(row: Mapping[str, Any]) -> str:
+    return "waived" if row["waived"] else "ungated" if words.judged(row) == "pass (ungated)" else row["verdict"]
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

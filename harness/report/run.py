@@ -13,7 +13,7 @@ from typing import Any
 
 from harness import gates, profiles
 from harness.profiles import Profile
-from harness.report.words import cells, counted
+from harness.report.words import cells, counted, judged
 from harness.store import Artifact, Damaged, Store
 from training.stages import GRAPH, ancestry
 
@@ -59,7 +59,7 @@ class GateView:
     @property
     def label(self) -> str:
         """The verdict in words, with a mark that does without colour."""
-        return f"{GLYPHS[self.kind]} {self.row['verdict']}{' (waived)' if self.row['waived'] else ''}"
+        return f"{GLYPHS[self.kind]} {judged(self.row)}"
 
     @property
     def cells(self) -> dict[str, str]:

@@ -50,7 +50,6 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
     elif row["exact"]:
         against = f"{row['against_stage']} identical"
     count = f"{row['clusters']}" if row["clusters"] == row["samples"] else f"{row['samples']} in {row['clusters']}"
-    verdict = row["verdict"] + (" (waived)" if row["waived"] else "") + (" (ungated)" if row.get("ungated") else "")
     said = (
         row["gate"],
         number(row["value"]),
@@ -58,9 +57,21 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
         against,
         count if row["samples"] else "",
         number(row["detectable"]) + (f" > margin {number(row['margin'])}" if row.get("coarse") else ""),
-        verdict if row["verdict"] != "not run" else f"not run: {row['reason']}",
+        judged(row) if row["verdict"] != "not run" else f"not run: {row['reason']}",
     )
     return dict(zip(COLUMNS, said, strict=True))
+
+
+def judged(row: Mapping[str, Any]) -> str:
+    """A verdict, and what it is worth: `pass (ungated)` stands on an ancestor that did not pass."""
+    return row["verdict"] + (" (waived)" if row["waived"] else "") + (" (ungated)" if row.get("ungated") else "")
+
+
+def ungated_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What stands under the table of a run with --gate-ungated."""
+    stages = ", ".join(dict.fromkeys(row["stage"] for row in rows if row.get("ungated")))
+    on = f"{stages}: (ungated), built on an ancestor that did not pass" if stages else "no checkpoint of this run had to pass for the next"
+    return f"UNGATED: {on}; nothing of this run is certified or can be blessed"
 
 
 def margin_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:

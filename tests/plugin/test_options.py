@@ -1,4 +1,7 @@
-"""Options of a gate run, each through pytest inside pytest: what is written, what is said, and what a wrong one is told."""
+"""Each `--gate-*` option through pytest itself: what is written, what is printed, the exit code, and the word for a value that cannot be.
+
+What an option does below pytest has its tests beside the code; those that change the verdicts' course are in `test_surface.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,139 +13,175 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import TOY, Run, run_pytest
-from tests.plugin.test_surface import GATES
+from tests.plugin.conftest import TOY, Ran, Run, record_of, run_pytest
+from tests.plugin.test_faults import contents, forget
+from training.recipe import WorldText
+
+LONG = f"{'n' * 300}.html"  # a name that no file system takes, which is seen only when it is written
 
 
-def gate_table(printed: str) -> dict[str, list[str]]:
-    """Gate -> the cells of its line in the table."""
-    lines = printed[printed.index("gates: ") :].splitlines()
-    return {cells[0]: cells[1:] for line in lines if (cells := re.split(r"\s{2,}", line.strip()))[0] in GATES}
+@pytest.fixture
+def mirror(tmp_path: Path) -> Path:
+    """A mirror of the Hub with the one data set that TOY_HUB asks for."""
+    from training.world import text
+
+    texts = [document.text for document in text.documents(WorldText(language="eng", documents=24, split="held_out"))]
+    path = tmp_path / "mirror/harbour/news/eng/test.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps({"text": each}) + "\n" for each in texts), encoding="utf-8")
+    manifest = {"harbour/news/eng/test.jsonl": {"rows": len(texts)}}
+    (tmp_path / "mirror/MANIFEST.json").write_text(json.dumps(manifest))
+    return tmp_path / "mirror"
 
 
-def newest(store: Path) -> dict:
-    return json.loads(max((store / "runs").glob("*.json"), key=lambda path: path.stat().st_mtime_ns).read_text())
+# ---------------------------------------------------------------------------------------------------------------- report
 
 
-def test_a_report_is_one_page_with_the_values_of_the_table(toy: Run, tmp_path: Path) -> None:
-    result = toy("-m", "stage1", "--gate-report", "told/report.html")
+def test_a_report_is_written_where_it_is_asked_for(whole: Ran) -> None:
+    """Its directory is made; the page shows this very run."""
+    assert whole.result.returncode == 0
+    assert whole.stdout.splitlines().count("report: made/here/report.html") == 1
+    page = (whole.directory / "made/here/report.html").read_text(encoding="utf-8")
+    assert "<h1>Release: stage1 may sail on</h1>" in page
+    assert record_of(whole.directory)["made"] in page
+    for row in record_of(whole.directory)["gates"]:
+        assert row["gate"] in page
+        assert f"{row['value']:.4f}" in page
+    assert [path.name for path in (whole.directory / "made/here").iterdir()] == ["report.html"]
+
+
+def test_a_report_that_cannot_be_written_is_told_beside_the_table(toy: Run, tmp_path: Path) -> None:
+    result = toy("-m", "base", f"--gate-report={LONG}")
+    assert result.returncode == 1, result.stdout
+    assert "gates: 1 pass" in result.stdout
+    assert re.search(
+        r"NO REPORT: the report .* cannot be written \(File name too long\): name another file with --gate-report", result.stdout
+    )
+    assert record_of(tmp_path)["gates"][0]["verdict"] == "pass"
+
+
+# ---------------------------------------------------------------------------------------------------------- store and hub
+
+
+def test_a_store_elsewhere_is_read_and_written_and_nothing_else(warm_store: Path, tmp_path: Path) -> None:
+    shutil.copytree(warm_store, tmp_path / "on disk/store")
+    before = len(list((tmp_path / "on disk/store/runs").iterdir()))
+    result = run_pytest(tmp_path, ["-m", "base", f"--gate-profile={TOY}", "--gate-store=on disk/store"], {"SEATRIALS_STORE": "other"})
     assert result.returncode == 0, result.stdout
-    assert "report: told/report.html" in result.stdout
-    page = (tmp_path / "told" / "report.html").read_text(encoding="utf-8")
-    table = gate_table(result.stdout)
-    assert table.keys() == set(GATES)
-    for gate, cells in table.items():
-        assert gate in page
-        assert cells[0] in page
-    assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?https?:", page), "self-contained"
+    assert "  store on disk/store, hub none" in result.stdout
+    assert re.search(r"base +reuse", result.stdout)
+    assert "record: on disk/store/runs/" in result.stdout
+    assert len(list((tmp_path / "on disk/store/runs").iterdir())) == before + 1
+    assert not {".seatrials", "other"} & {path.name for path in tmp_path.iterdir()}, "the option goes before the variable"
 
 
-@pytest.mark.parametrize(
-    ("path", "said"), [("taken/report.html", r"taken is no directory; name a file"), ("directory", r"directory: a directory; name a file")]
-)
-def test_a_report_that_cannot_be_written_is_refused_before_the_work(toy: Run, tmp_path: Path, path: str, said: str) -> None:
-    (tmp_path / "taken").touch()
-    (tmp_path / "directory").mkdir()
-    result = toy("-m", "stage1", f"--gate-report={path}")
-    assert result.returncode == 4
-    assert re.search(f"ERROR: --gate-report {path}: .*{said}|ERROR: --gate-report {said}", result.stderr), result.stderr
-    assert "gates:" not in result.stdout
-
-
-def test_two_workers_reach_the_table_and_the_record_of_one(toy: Run, tmp_path: Path) -> None:
-    pytest.importorskip("xdist")
-    store = tmp_path / ".seatrials"
-    alone = toy("-m", "stage1")
-    rows = newest(store)["gates"]
-    shutil.rmtree(store / "certificates")  # judged again, and not read
-    both = toy("-m", "stage1", "-n", "2")
-    assert both.returncode == 0, both.stdout
-    assert "2 workers" in both.stdout
-    assert gate_table(both.stdout) == gate_table(alone.stdout)
-    for row in (*rows, *(found := newest(store)["gates"])):
-        del row["rows"]  # where they lie: the first run read certificates of the store that this one is a copy of
-    assert {row["gate"]: row for row in found} == {row["gate"]: row for row in rows}
-
-
-def test_ungated_is_said_of_the_run_and_of_each_gate_that_stands_on_what_failed(toy: Run, tmp_path: Path) -> None:
-    gates = tmp_path / "gates.toml"
-    gates.write_text((TOY.parent / "toy_gates.toml").read_text().replace("line = 6.0", "line = 0.1"))
-    result = toy("-m", "stage1", "--gate-ungated", "--gate-report=r.html", environment={"TOY_GATES": str(gates)})
-    assert result.returncode == 1
-    head, summary = result.stdout.split(" gates: 1 fail, 3 pass ")
-    for part in (head, summary):
-        assert part.count("UNGATED: stages are built on checkpoints that did not pass") == 1
-    assert {gate: cells[-1] for gate, cells in gate_table(result.stdout).items()} == {
-        "base.speaks.eng": "fail",
-        "expand.same.eng": "pass (ungated)",
-        "stage1.learns.ind": "pass (ungated)",
-        "stage1.keeps.eng": "pass (ungated)",
-    }
-    assert {row["gate"]: row["ungated"] for row in newest(tmp_path / ".seatrials")["gates"]} == {gate: gate != GATES[0] for gate in GATES}
-    page = (tmp_path / "r.html").read_text()
-    assert "Ungated run:" in page
-    assert page.count("! ungated") >= 2, "expand and stage1"
-    gated = toy("-m", "stage1")  # the certificates that the ungated run left, under gates that pass
-    assert gated.returncode == 0, gated.stdout
-    assert "(ungated)" not in gated.stdout
-    assert "UNGATED" not in gated.stdout
-
-
-def test_a_store_is_named_by_the_option_before_the_environment(warm_store: Path, tmp_path: Path) -> None:
-    shutil.copytree(warm_store, tmp_path / "mine")
-    plan = ["-m", "stage1", "--collect-only", f"--gate-profile={TOY}"]
-    empty = {"SEATRIALS_STORE": str(tmp_path / "none")}
-    assert re.search(r"base +build", run_pytest(tmp_path, plan, empty).stdout)
-    assert re.search(r"base +reuse", run_pytest(tmp_path, plan, {"SEATRIALS_STORE": str(tmp_path / "mine")}).stdout)
-    named = run_pytest(tmp_path, [*plan, "--gate-store=mine"], empty)
-    assert "store mine" in named.stdout
-    assert re.search(r"base +reuse", named.stdout)
-    (tmp_path / "file").touch()
-    refused = run_pytest(tmp_path, [*plan, "--gate-store=file"])
-    assert refused.returncode == 4
-    assert "file is not a directory; name one with --store, --gate-store or SEATRIALS_STORE" in refused.stderr
-
-
-def test_a_mirror_is_named_by_the_option_before_the_environment(tmp_path: Path) -> None:
-    (tmp_path / "mirror").mkdir()
-    plan = ["-m", "stage1", "--collect-only", f"--gate-profile={TOY}"]
-    assert "hub mirror" in run_pytest(tmp_path, plan, {"SEATRIALS_HUB": "mirror"}).stdout
-    assert "hub mirror" in run_pytest(tmp_path, [*plan, "--gate-hub=mirror"], {"SEATRIALS_HUB": "gone"}).stdout
-    for refused in (run_pytest(tmp_path, plan, {"SEATRIALS_HUB": "gone"}), run_pytest(tmp_path, [*plan, "--gate-hub=gone"])):
-        assert refused.returncode == 4
-        assert "--gate-hub gone: no such directory; name a mirror" in refused.stderr
-
-
-def test_a_dry_run_prints_the_plan_the_costs_and_the_commands_and_does_nothing(tmp_path: Path) -> None:
-    result = run_pytest(tmp_path, ["-m", "stage1", "--gate-dry-run", "--gate-launcher=torchrun", f"--gate-profile={TOY}"])
-    assert result.returncode == 0, result.stdout
-    assert "dry run of toy, base -> expand -> stage1: nothing is built, loaded or judged" in result.stdout
-    assert re.search(r"mixture +eng\s24,000 \(100%\)|mixture +eng\s24,000\s\(100%\)", result.stdout)
-    assert f"pytest -m stage1 --gate-profile {TOY} --gate-launcher torchrun" in result.stdout
-    assert re.search(r"\* torchrun +python -m torch.distributed.run .* -m training.run .*order.json", result.stdout)
-    assert " gates: 4" not in result.stdout
+def test_the_variable_names_a_store_too(warm_store: Path, tmp_path: Path) -> None:
+    arguments = ["-m", "base", f"--gate-profile={TOY}", "--collect-only"]
+    result = run_pytest(tmp_path, arguments, {"SEATRIALS_STORE": str(warm_store)})
+    assert f"  store {warm_store}, hub none" in result.stdout
+    assert re.search(r"base +reuse .* certified", result.stdout)
     assert not (tmp_path / ".seatrials").exists()
 
 
-def test_samples_are_those_that_were_asked_for_and_the_record_says_which(toy: Run, tmp_path: Path) -> None:
-    """A profile without lists of quick samples asks everything unless told otherwise."""
-    assert "samples full" in toy("-m", "base", "--collect-only").stdout
+def test_a_mirror_of_the_hub_reaches_whoever_reads_it(toy: Run, mirror: Path) -> None:
+    """Named by the option it is what the evaluation reads; named by the variable it is the same."""
+    told = {"TOY_HUB": "1"}
+    result = toy("-m", "base", "--gate-hub=mirror", environment=told)
+    assert result.returncode == 0, result.stdout
+    assert "hub mirror, baseline" in result.stdout
+    assert record_of(mirror.parent)["gates"][0]["samples"] == 24, "as many as the mirror holds; the profile's own are 40"
+    again = toy("-m", "base", "--collect-only", environment=told | {"SEATRIALS_HUB": str(mirror)})
+    assert re.search(r"base +reuse .* certified", again.stdout), again.stdout
+    without = toy("-m", "base", environment=told)
+    assert without.returncode == 4, without.stdout
+    assert "is read from a local mirror of the Hub: give --gate-hub DIR or set SEATRIALS_HUB" in without.stdout
+    assert "INTERNALERROR" not in without.stdout
+
+
+# ------------------------------------------------------------------------------------------------------ samples, dry run
+
+
+def test_quick_takes_a_sample_and_full_takes_all(toy: Run, tmp_path: Path) -> None:
+    told = {"TOY_SAMPLES": "quick"}
+    full = toy("-m", "base", "--gate-samples=full", environment=told)
+    assert full.returncode == 0, full.stdout
+    assert ", samples full" in full.stdout
+    assert re.search(r"base +reuse .* certified", full.stdout), "what the warm store was judged by"
     quick = toy("-m", "base", "--gate-samples=quick")
     assert quick.returncode == 0, quick.stdout
-    assert "samples quick" in quick.stdout
-    assert newest(tmp_path / ".seatrials")["samples"] == "quick"
-    refused = toy("-m", "base", "--gate-samples=some")
-    assert refused.returncode == 4
-    assert "invalid choice: 'some' (choose from" in refused.stderr
+    assert ", samples quick" in quick.stdout
+    assert re.search(r"base +reuse .* to be judged", quick.stdout)
+    record = record_of(tmp_path)
+    assert (record["samples"], record["gates"][0]["samples"]) == ("quick", 24), "12 of each stratum, of 40 in all"
+    assert record["gates"][0]["rows"].endswith("-quick")
 
 
-def test_a_launcher_of_one_s_own_builds_what_is_missing(toy: Run, tmp_path: Path, warm_store: Path) -> None:
-    """`command:` is what a queue's submit command is: it is given the order, and the checkpoint is that of the local run."""
-    shutil.rmtree(next((tmp_path / ".seatrials" / "toy").glob("stage1*")))
-    (tmp_path / "submit").write_text(f'#!/bin/sh\necho "$@" >> submitted\nexec {sys.executable} -m "$@"\n')
-    (tmp_path / "submit").chmod(0o755)
-    result = toy("-m", "stage1", f"--gate-launcher=command:{tmp_path / 'submit'} {{module}} {{order}}")
+def test_a_dry_run_prints_the_plan_and_leaves_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    arguments = ["-m", "expand", "--gate-dry-run", f"--gate-profile={TOY}", "--gate-store=own/store", "--gate-launcher=torchrun:4"]
+    result = run_pytest(tmp_path, [*arguments, "--gate-report=report.html", "-p", "no:cacheprovider"])
     assert result.returncode == 0, result.stdout
-    assert "training.run" in (tmp_path / "submitted").read_text()
-    made, before = (sorted((root / "toy").glob("stage1*/model.safetensors")) for root in (tmp_path / ".seatrials", warm_store))
-    assert [path.read_bytes() for path in made] == [path.read_bytes() for path in before]
+    assert "dry run of toy, base -> expand: nothing is built, loaded or judged" in result.stdout
+    assert re.search(r"base +- +35,104 +24,000 +24 ", result.stdout), "stage, parent, parameters, tokens, steps"
+    asked = f"pytest -m expand --gate-profile={TOY} --gate-store=own/store --gate-launcher torchrun:4"
+    assert re.search(rf"^  ask +{re.escape(asked)}$", result.stdout, re.MULTILINE), (
+        "a command that can be pasted: of this profile and store"
+    )
+    assert re.search(r"^  \* torchrun +.* --nproc-per-node=4 .* own/store/\.building/FP12-base/order\.json$", result.stdout, re.MULTILINE)
+    assert "= gates: " not in result.stdout
+    assert "passed" not in result.stdout
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["own"]
+
+
+# ------------------------------------------------------------------------------------------------------- build, launcher
+
+
+def test_a_named_stage_is_built_by_the_launcher_that_is_named(toy: Run, tmp_path: Path, warm_store: Path) -> None:
+    """A command of the user's starts builds and evaluations; what is not named stays `not run`, for that reason."""
+    store = tmp_path / ".seatrials"
+    forget(store, "expand", "stage1")
+    launcher = tmp_path / "my launcher"
+    # Of the evaluations it only notes the order: their rows lie there, as the same weights were judged before.
+    launcher.write_text(f'echo "$*" >>"{tmp_path}/orders"\n[ "$1" = training.run ] || exit 0\nexec {sys.executable} -m "$@"\n')
+    command = f"--gate-launcher=command:bash '{launcher}' {{module}} {{order}}"
+    result = toy("-m", "stage1", "--gate-build=expand", command, environment={"TOY_BUILD": "named"})
+    assert result.returncode == 3, result.stdout
+    assert re.search(r"expand +build", result.stdout)
+    assert re.search(r"stage1 +wait +not built; name it with --gate-build stage1", result.stdout)
+    verdicts = {row["gate"]: (row["verdict"], row["reason"]) for row in record_of(tmp_path)["gates"]}
+    assert [verdicts[gate][0] for gate in ("base.speaks.eng", "expand.same.eng")] == ["pass", "pass"]
+    assert verdicts["stage1.learns.ind"] == ("not run", "not built: profile toy builds only what --gate-build names")
+    orders = (tmp_path / "orders").read_text().splitlines()
+    assert [order.split()[0] for order in orders] == ["harness.evaluation", "training.run", "harness.evaluation"]
+    assert re.fullmatch(rf"training\.run {store}/\.building/\w+-expand/order\.json", orders[1])
+    built = contents(store)
+    assert built.keys() == {"base", "expand"}
+    assert built["expand"] == contents(warm_store)["expand"]
+
+
+# ------------------------------------------------------------------------------------------------------------- bad values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["--gate-store=file"], {}, r"the store \S+/file is not a directory; name one with --store, --gate-store or SEATRIALS_STORE"),
+        ([], {"SEATRIALS_STORE": "file"}, r"the store \S+/file is not a directory"),
+        (["--gate-hub=file"], {}, "--gate-hub file: no such directory; name one that holds DATASET/CONFIG/SPLIT.jsonl"),
+        (["--gate-hub=gone"], {"SEATRIALS_HUB": "."}, "--gate-hub gone: no such directory"),
+        ([], {"SEATRIALS_HUB": "gone"}, "SEATRIALS_HUB gone: no such directory"),
+        (["--gate-report=."], {}, r"--gate-report \.: it is a directory; name a file, such as report\.html"),
+        (["--gate-report=file/in/report.html"], {}, r"--gate-report \S+: \S+/file is not a directory; name a file"),
+        (["--gate-samples=some"], {}, r"argument --gate-samples: invalid choice: '?some'? \(choose from '?quick'?, '?full'?\)"),
+        (["--gate-launcher=command:mine {module}"], {}, r"the command must contain \{order\}"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_before_anything_is_done(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    (tmp_path / "file").write_text("no directory")
+    result = run_pytest(tmp_path, ["-m", "stage1", f"--gate-profile={TOY}", "-p", "no:cacheprovider", *arguments], environment)
+    assert result.returncode == 4
+    assert re.search(said, result.stdout + result.stderr), result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from harness.plugin.collection import alone
 from harness.plugin.summary import exit_code
-from tests.plugin.conftest import TOY, Run, run_pytest
+from harness.store import Store
+from tests.plugin.conftest import ROOT, TOY, Ran, Run, on_a_copy, record_of, run_pytest, table_of
 
 OPTIONS = {
     "--gate-profile", "--gate-store", "--gate-hub", "--gate-originals", "--gate-report", "--gate-build", "--gate-launcher", "--gate-backend", "--gate-detach",
@@ -40,8 +42,31 @@ def test_a_plain_run_elsewhere_is_left_alone(tmp_path: Path) -> None:
     assert "gates:" not in result.stdout
 
 
-def test_the_stage_certifies_its_ancestors_and_the_table_says_so(toy: Run) -> None:
-    result = toy("-m", "stage1")
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, warm_store: Path) -> Ran:
+    """A run that the first gate stops."""
+    directory = tmp_path_factory.mktemp("stopped")
+    told = {"TOY_GATES": str(_gates(directory, "line = 6.0", "line = 0.1"))}
+    return Ran(result=on_a_copy(warm_store, directory, told)("-m", "stage1"), directory=directory, environment=told)
+
+
+@pytest.fixture(scope="module")
+def ungated(tmp_path_factory: pytest.TempPathFactory, stopped: Ran) -> Ran:
+    """The same, that goes on."""
+    directory = tmp_path_factory.mktemp("ungated")
+    result = stopped.again_in(directory)("-m", "stage1", "--gate-ungated", "--gate-report=report.html")
+    return Ran(result=result, directory=directory, environment=stopped.environment)
+
+
+@pytest.fixture(scope="module")
+def nightly(tmp_path_factory: pytest.TempPathFactory, warm_store: Path) -> Ran:
+    """A nightly run, which builds the planted defect."""
+    directory = tmp_path_factory.mktemp("nightly")
+    return Ran(result=on_a_copy(warm_store, directory)("-m", "nightly", "-v"), directory=directory)
+
+
+def test_the_stage_certifies_its_ancestors_and_the_table_says_so(whole: Ran) -> None:
+    result = whole.result
     assert result.returncode == 0, result.stdout
     assert "4 passed" in result.stdout
     for gate in GATES:
@@ -80,17 +105,15 @@ def test_k_selects_one_gate_but_the_line_is_still_certified(toy: Run) -> None:
     assert "1 passed, 3 deselected" in result.stdout
 
 
-def test_x_stops_at_the_first_failed_gate(toy: Run, tmp_path: Path) -> None:
-    gates = _gates(tmp_path, "line = 6.0", "line = 0.1")
-    result = toy("-m", "stage1", "-x", environment={"TOY_GATES": str(gates)})
+def test_x_stops_at_the_first_failed_gate(stopped: Ran, tmp_path: Path) -> None:
+    result = stopped.again_in(tmp_path)("-m", "stage1", "-x")
     assert result.returncode == 1
     assert "1 failed" in result.stdout
     assert "stopping after 1 failures" in result.stdout
 
 
-def test_a_failed_gate_stops_the_line_and_names_the_blocker(toy: Run, tmp_path: Path) -> None:
-    gates = _gates(tmp_path, "line = 6.0", "line = 0.1")
-    result = toy("-m", "stage1", environment={"TOY_GATES": str(gates)})
+def test_a_failed_gate_stops_the_line_and_names_the_blocker(stopped: Ran) -> None:
+    result = stopped.result
     assert result.returncode == 1
     assert "4 failed" in result.stdout, "not run is a failed item, never a skip"
     assert "blocked by base.speaks.eng" in result.stdout
@@ -108,17 +131,70 @@ def test_last_failed_runs_only_what_failed(toy: Run, tmp_path: Path) -> None:
     assert "3 passed" not in again.stdout
 
 
-def test_without_a_terminal_the_exit_code_still_speaks(toy: Run, tmp_path: Path) -> None:
+def test_ungated_builds_on_loudly(ungated: Ran) -> None:
+    assert ungated.result.returncode == 1
+    assert "UNGATED: stages are built on checkpoints that did not pass" in ungated.stdout
+    assert "1 failed, 3 passed" in ungated.stdout
+    assert "Ungated run:" in (ungated.directory / "report.html").read_text()
+
+
+def test_the_last_screen_of_an_ungated_run_says_what_its_passes_are_worth(ungated: Ran) -> None:
+    """Children and grandchildren of what did not pass alike: heading, rows, and a line under the table."""
+    heading, _, *rows = table_of(ungated.stdout)
+    assert heading == "gates: UNGATED, 1 fail, 3 pass (ungated)"
+    assert (
+        [re.search(r"(\S+) .*  (\S.*)", row).groups() for row in rows[:4]]
+        == [  # type: ignore[union-attr]
+            (GATES[0], "fail"),
+            *((gate, "pass (ungated)") for gate in GATES[1:]),
+        ]
+    )
+    assert rows[4].startswith(
+        "UNGATED: expand, stage1: (ungated), built on an ancestor that did not pass; nothing of this run is certified"
+    )
+    record = record_of(ungated.directory)
+    assert {row["gate"]: row["ungated"] for row in record["gates"]} == {gate: gate != GATES[0] for gate in GATES}
+    assert record["ungated"] is True
+    page = (ungated.directory / "report.html").read_text()
+    assert page.count("✓ pass (ungated)") >= 3
+    assert "✓ certified" not in page
+
+
+def test_a_pass_on_an_uncertified_ancestor_is_no_pass_for_a_script(ungated: Ran, tmp_path: Path) -> None:
+    """The gate that stands against it is not selected: what is left are passes, and yet nothing is certified."""
+    result = ungated.again_in(tmp_path)("-m", "stage1", "--gate-ungated", "-k", "learns")
+    assert table_of(result.stdout)[0] == "gates: UNGATED, 1 pass (ungated)"
+    assert "1 passed" in result.stdout
+    assert result.returncode == 3
+
+
+def test_two_workers_reach_the_same_table(toy: Run, tmp_path: Path, whole: Ran) -> None:
+    """Heading, values, verdicts and their order, although the gate that comes first is decided last."""
+    pytest.importorskip("xdist")
+    (tmp_path / "late.py").write_text(f"import time\n\ndef pytest_runtest_setup(item):\n    time.sleep(2 * (item.name == {GATES[0]!r}))\n")
+    result = toy("-m", "stage1", "-n", "2", "-p", "late", environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"})
+    assert result.returncode == 0, result.stdout
+    table = table_of(result.stdout)
+    assert table == table_of(whole.stdout)
+    assert [line.split()[0] for line in table[2:6]] == GATES
+    both = [record_of(directory) for directory in (tmp_path, whole.directory)]
+    for record in both:
+        for named in (*record["gates"], *record["stages"].values()):
+            named["rows"] = Path(named["rows"]).name
+        assert record.pop("made")
+    assert both[0] == both[1]
+
+
+def test_without_a_terminal_the_exit_code_still_speaks(toy: Run, stopped: Ran, tmp_path: Path) -> None:
     assert toy("-m", "stage1", "-p", "no:terminal").returncode == 0
-    gates = _gates(tmp_path, "line = 6.0", "line = 0.1")
-    assert toy("-m", "stage1", "-p", "no:terminal", environment={"TOY_GATES": str(gates)}).returncode == 1
+    (tmp_path / "elsewhere").mkdir()
+    assert stopped.again_in(tmp_path / "elsewhere")("-m", "stage1", "-p", "no:terminal").returncode == 1
 
 
-def test_a_pipe_gets_no_control_characters(toy: Run) -> None:
+def test_a_pipe_gets_no_control_characters(whole: Ran) -> None:
     """With NO_COLOR on a terminal: `test_live_line.py`."""
-    result = toy("-m", "stage1")
-    assert "\x1b" not in result.stdout
-    assert "\r" not in result.stdout
+    assert "\x1b" not in whole.stdout
+    assert "\r" not in whole.stdout
 
 
 def test_colours_where_they_are_wanted(toy: Run) -> None:
@@ -142,10 +218,9 @@ def test_the_command_of_one_gate_names_all_that_it_rests_on() -> None:
     )
 
 
-def test_inconclusive_is_three_and_nightly_does_not_alarm(toy: Run, tmp_path: Path) -> None:
+def test_inconclusive_is_three_and_nightly_does_not_alarm(toy: Run, tmp_path: Path, whole: Ran) -> None:
     # The observed gain itself as the margin: the interval must straddle the line.
-    record = _record(toy, tmp_path)
-    gain = next(row for row in record["gates"] if row["gate"] == "stage1.learns.ind")
+    gain = next(row for row in record_of(whole.directory)["gates"] if row["gate"] == "stage1.learns.ind")
     gates = _gates(tmp_path, "margin = 0.2", f"margin = {abs(gain['difference']):.5f}")
     # A test of one's own that cannot have the checkpoint is not run; it did not fail.
     (tmp_path / "test_mine.py").write_text("import pytest\n\n@pytest.mark.stage1\ndef test_mine(stage1_checkpoint):\n    pass\n")
@@ -157,8 +232,8 @@ def test_inconclusive_is_three_and_nightly_does_not_alarm(toy: Run, tmp_path: Pa
     assert toy("-m", "nightly", "-k", "not defect", environment={"TOY_GATES": str(gates)}).returncode == 0
 
 
-def test_replay_applies_todays_gates_without_inference(toy: Run, tmp_path: Path) -> None:
-    _record(toy, tmp_path)
+def test_replay_applies_todays_gates_without_inference(whole: Ran, tmp_path: Path) -> None:
+    toy = whole.again_in(tmp_path)
     record = max((tmp_path / ".seatrials" / "runs").glob("*.json"))
     for weights in (tmp_path / ".seatrials" / "toy").rglob("model.safetensors"):
         assert weights.stat().st_size > 0
@@ -173,12 +248,11 @@ def test_replay_applies_todays_gates_without_inference(toy: Run, tmp_path: Path)
     )
 
 
-def test_junit_carries_the_same_values(toy: Run, tmp_path: Path) -> None:
-    toy("-m", "stage1", "--junitxml", str(tmp_path / "junit.xml"))
-    row = next(row for row in _newest(tmp_path)["gates"] if row["gate"] == "stage1.learns.ind")
+def test_junit_carries_the_same_values(whole: Ran) -> None:
+    row = next(row for row in record_of(whole.directory)["gates"] if row["gate"] == "stage1.learns.ind")
     found = {
         case.get("name"): {prop.get("name"): prop.get("value") for prop in case.iter("property")}
-        for case in ElementTree.parse(tmp_path / "junit.xml").iter("testcase")
+        for case in ElementTree.parse(whole.directory / "junit.xml").iter("testcase")
     }
     properties = found["stage1.learns.ind"]
     assert properties["gate.verdict"] == "pass"
@@ -199,10 +273,9 @@ def test_a_users_own_test_takes_the_checkpoint(toy: Run, tmp_path: Path) -> None
     assert "5 passed" in result.stdout
 
 
-def test_a_users_own_test_of_an_uncertified_stage_errs_with_the_reason(toy: Run, tmp_path: Path) -> None:
+def test_a_users_own_test_of_an_uncertified_stage_errs_with_the_reason(stopped: Ran, tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text("import pytest\n\n@pytest.mark.stage1\ndef test_mine(stage1_checkpoint):\n    pass\n")
-    gates = _gates(tmp_path, "line = 6.0", "line = 0.1")
-    result = toy("-m", "stage1", environment={"TOY_GATES": str(gates)})
+    result = stopped.again_in(tmp_path)("-m", "stage1")
     assert result.returncode == 1
     assert "stage1 is not certified" in result.stdout
 
@@ -216,20 +289,35 @@ def test_a_build_error_is_shown_once_and_ends_with_four(toy: Run) -> None:
     assert "2 failed, 2 passed" in result.stdout
 
 
-def test_a_planted_defect_is_caught_by_the_nightly_run(toy: Run) -> None:
-    result = toy("-m", "nightly", "-v")
+def test_a_planted_defect_is_caught_by_the_nightly_run(nightly: Ran) -> None:
+    result = nightly.result
     assert result.returncode == 0, result.stdout
     assert "5 passed" in result.stdout
     assert "planted defects: 1 of 1 seen" in result.stdout
 
 
-def test_a_gate_that_cannot_see_its_defect_is_reported(toy: Run, tmp_path: Path) -> None:
+def test_a_variant_is_judged_in_the_stage_s_place(nightly: Ran, tmp_path: Path) -> None:
+    """The planted defect of the nightly run, taken as the stage; ungated, as there, so that its verdicts are at hand."""
+    result = nightly.again_in(tmp_path)("-m", "stage1", "--gate-variant=stage1@rate0", "--gate-ungated")
+    assert result.returncode == 1, result.stdout
+    assert re.search(r"stage1@rate0 +reuse .* certified", result.stdout)
+    (variant,) = Store(tmp_path / ".seatrials").artifacts("toy", "stage1", "rate0")
+    record = record_of(tmp_path)
+    assert record["stages"]["stage1"]["fingerprint"] == variant.record.fingerprint
+    assert {row["gate"]: row["verdict"] for row in record["gates"]}["stage1.learns.ind"] == "fail"
+    assert "--gate-variant=stage1@rate0" in result.stdout, "the command that shows the failed gate alone"
+    heading, _, *rows = table_of(result.stdout)
+    assert heading == "gates: UNGATED, 1 fail, 3 pass", "every ancestor passed"
+    assert rows[4] == "UNGATED: no checkpoint of this run had to pass for the next; nothing of this run is certified or can be blessed"
+
+
+def test_a_gate_that_cannot_see_its_defect_is_reported(nightly: Ran, tmp_path: Path) -> None:
     gates = _gates(tmp_path, "margin = 0.2", "margin = 0.0")
     text = gates.read_text().replace(
         'rule = "improves_on"\nagainst = "expand"\nmargin = 0.0', 'rule = "retains"\nagainst = "expand"\nmargin = 1.5'
     )
     gates.write_text(text)
-    result = toy("-m", "nightly", environment={"TOY_GATES": str(gates)})
+    result = nightly.again_in(tmp_path)("-m", "nightly", environment={"TOY_GATES": str(gates)})
     assert result.returncode == 1
     assert "planted defect stage1@rate0 was not seen by stage1.learns.ind" in result.stdout
     assert "planted defects: 0 of 1 seen" in result.stdout
@@ -262,6 +350,7 @@ def test_training_on_evaluation_text_is_a_build_error(toy: Run, tmp_path: Path) 
         (["pass", "inconclusive"], [], False, "release", 3),
         (["not run"], [], False, "stage2", 3),
         (["pass", "fail waived"], [], False, "stage2", 3),
+        (["pass", "pass ungated"], [], False, "stage2", 3),
         (["pass"], [], True, "stage2", 1),
         (["pass", "not run"], ["gone"], False, "nightly", 4),
         ([], ["seen"], False, "nightly", 0),
@@ -269,7 +358,10 @@ def test_training_on_evaluation_text_is_a_build_error(toy: Run, tmp_path: Path) 
 )
 def test_exit_codes(verdicts: list[str], defects: list[str], elsewhere: bool, markers: str, expected: int) -> None:
     """Only all-pass is 0; a nightly run alarms on a failure and on a build error alone."""
-    rows = {str(i): {"verdict": text.split(" waived")[0], "waived": "waived" in text, "cause": None} for i, text in enumerate(verdicts)}
+    rows = {
+        str(i): {"verdict": re.sub(" (waived|ungated)", "", text), "waived": "waived" in text, "ungated": "ungated" in text, "cause": None}
+        for i, text in enumerate(verdicts)
+    }
     planted = [{"cause": ("stage1", "no such file") if text == "gone" else None} for text in defects]
     assert exit_code(rows, elsewhere, markers, planted) == expected
 
@@ -383,12 +475,3 @@ def _gates(tmp_path: Path, old: str, new: str) -> Path:
     path = tmp_path / "gates.toml"
     path.write_text(text.replace(old, new))
     return path
-
-
-def _record(toy: Run, tmp_path: Path) -> dict[str, list[dict[str, float]]]:
-    assert toy("-m", "stage1").returncode == 0
-    return _newest(tmp_path)
-
-
-def _newest(tmp_path: Path) -> dict[str, list[dict[str, float]]]:
-    return json.loads(max((tmp_path / ".seatrials" / "runs").glob("*.json")).read_text())

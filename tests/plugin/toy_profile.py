@@ -1,7 +1,8 @@
 """A profile outside the package, small enough to train in seconds: what the plugin's tests run pytest inside pytest on.
 
 Environment variables turn it into the cases under test: TOY_GATES (a gates file), TOY_BREAK (a stage whose build fails), TOY_LONG (so many
-times the tokens of stage 1).
+times the tokens of stage 1), TOY_HUB (English is judged on a data set of a mirror), TOY_SAMPLES (what is judged where no option says it), TOY_BUILD
+(`named`: what is built).
 """
 
 import dataclasses
@@ -15,8 +16,10 @@ from training.recipe import (
     ContinuePretraining,
     ExpandBlocks,
     FromScratch,
+    HubText,
     Optimisation,
     Portion,
+    Source,
     TextFiles,
     WorldText,
     encode,
@@ -58,8 +61,14 @@ match os.environ.get("TOY_BREAK"):
     case "defect":
         planted = dataclasses.replace(planted, portions=(gone,))
 
+held_out: dict[str, Source] = {language: WorldText(language=language, documents=40, split="held_out") for language in LANGUAGES}
+if "TOY_HUB" in os.environ:
+    held_out["eng"] = HubText(dataset="harbour/news", config="eng", split="test", language="eng", licence="Apache-2.0", field="text")
+
 profile = Profile(
     name="toy",
+    samples=os.environ.get("TOY_SAMPLES", "full"),
+    build=os.environ.get("TOY_BUILD", "auto"),
     languages=LANGUAGES,
     stages={
         "base": StageEntry(recipe=base, adds=OLD),
@@ -71,7 +80,8 @@ profile = Profile(
             suite="perplexity",
             languages=LANGUAGES,
             options={
-                "sources": {language: [encode(WorldText(language=language, documents=40, split="held_out"))] for language in LANGUAGES}
+                "sources": {language: [encode(source)] for language, source in held_out.items()},
+                "quick": 12,  # of 20 documents of each of two strata
             },
         ),
         "choice": SuiteSpec(suite="choice", languages=LANGUAGES, options={"count": 24}),
