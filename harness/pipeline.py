@@ -293,8 +293,8 @@ class Pipeline:
 
     def _stands_ungated(self, stage: str) -> bool:
         """Whether a gate stands against an ancestor, near or far: the verdicts on a stage are then no certificate."""
-        parents = [self.certify(parent) for parent in self._standing_on(stage)] if self.settings.ungated else []
-        return any(parent.ungated or not parent.clear for parent in parents)
+        parents = (self.certify(parent) for parent in self._standing_on(stage))
+        return self.settings.ungated and any(parent.ungated or not parent.clear for parent in parents)
 
     def _references(self, stage: str) -> tuple[str, ...]:
         """The stages that a stage's gates are held against."""
@@ -343,9 +343,8 @@ class Pipeline:
             if artifact is not None:
                 certificate = self._certificates.get(stage) or self._stored_certificate(stage, artifact)
                 rows = certificate.rows.get(stage) if certificate else None
-                answered = evidence.answered_by(Path(rows)) if rows else {}
-                names = {"fingerprint": artifact.record.fingerprint, "content": artifact.record.content}
-                found[stage] = {**names, "rows": rows, "answered_by": answered}
+                found[stage] = {"fingerprint": artifact.record.fingerprint, "content": artifact.record.content}
+                found[stage] |= {"rows": rows, "answered_by": evidence.answered_by(Path(rows)) if rows else {}}
         return found
 
     def backend_version(self) -> str:
