@@ -433,7 +433,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 stages,
                 told.launcher,
                 store=told.store,
-                told=[f"--gate-profile={told.profile}"] if told.profile != "nano" else [],
+                told=["--gate-profile", told.profile] if told.profile != "nano" else [],
                 **assumed,
             )
         )

@@ -116,10 +116,11 @@ def test_quick_takes_a_sample_and_full_takes_all(toy: Run, tmp_path: Path) -> No
     assert record["gates"][0]["rows"].endswith("-quick")
 
 
-def test_a_dry_run_prints_the_plan_and_leaves_no_trace(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("-q",), ("-n", "2")])
+def test_a_dry_run_prints_the_plan_and_leaves_no_trace(tmp_path: Path, more: tuple[str, ...]) -> None:
     (tmp_path / "own").mkdir()
     arguments = ["-m", "expand", "--gate-dry-run", f"--gate-profile={TOY}", "--gate-store=own/store", "--gate-launcher=torchrun:4"]
-    result = run_pytest(tmp_path, [*arguments, "--gate-report=report.html", "-p", "no:cacheprovider"])
+    result = run_pytest(tmp_path, [*arguments, "--gate-report=report.html", "-p", "no:cacheprovider", *more])
     assert result.returncode == 0, result.stdout
     assert "dry run of toy, base -> expand: nothing is built, loaded or judged" in result.stdout
     assert re.search(r"base +- +35,104 +24,000 +24 ", result.stdout), "stage, parent, parameters, tokens, steps"
