@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from training.curation.documents import CurationError
 from training.curation.regmix import nano, worker
 from training.curation.regmix.files import Losses, read_losses, read_mixtures
 from training.curation.regmix.mixtures import Mixtures
-from training.curation.regmix.proxies import LOG, PLAN, ROOT, RUNS, ProxyCorpora, ProxySettings, run_proxies, variant
-from training.pretraining.packing import Corpus
+from training.curation.regmix.proxies import HEAP, LOG, PLAN, ROOT, RUNS, ProxyCorpora, ProxySettings, run_proxies, variant
+from training.pretraining.packing import Corpus, Row
 from training.recipe import Architecture
 
 LANGUAGES = ("ind", "tha", "vie")
@@ -242,3 +243,76 @@ def test_nano_96_runs_rank_unseen_mixtures(tmp_path: Path) -> None:
     assert np.median([rank["rho"] for rank in made["spearman"]["lightgbm"].values()]) > 0.6
     assert len(list((tmp_path / RUNS).glob("*.json"))) == 96
     assert made["found"]["better"]
+
+
+def test_a_run_is_that_of_a_plain_loop(done: Done, corpora: ProxyCorpora, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents cut out one by one, whole logits, gradients by autograd alone, AdamW unfused: equal but for rounding, which 12 steps let grow to 4e-7."""
+    import torch
+    from transformers import AttentionInterface
+
+    from training.pretraining.attention import packed_hidden
+    from training.pretraining.schedule import learning_rate
+    from training.pretraining.stream import Stream
+
+    def cut(module: Any, query: Any, key: Any, value: Any, mask: Any, seatrials_lengths: list[int], **kwargs: Any) -> tuple[Any, None]:
+        q, k, v = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))
+        parts, start = [], 0
+        for length in seatrials_lengths:
+            one = (states[start : start + length].transpose(0, 1)[None] for states in (q, k, v))
+            parts.append(torch.nn.functional.scaled_dot_product_attention(*one, scale=kwargs["scaling"], is_causal=True)[0].transpose(0, 1))
+            start += length
+        return torch.cat(parts).reshape(query.shape[0], query.shape[2], *parts[0].shape[1:]), None
+
+    made = worker.bench(SETTINGS, corpora)
+    AttentionInterface.register("cut", cut)
+    monkeypatch.setattr("training.pretraining.attention.IMPLEMENTATIONS", {"packed": "cut"})
+    made.model.set_attn_implementation("cut")
+    budgets = [round(weight * SETTINGS.tokens) for weight in MIXTURES.weights_ND[3]]
+    portions = [dataclasses.replace(text.train, budget=budget) for text, budget in zip(corpora.texts, budgets, strict=True)]
+    reader = Stream(portions, SETTINGS.sequence, SETTINGS.seed)
+    wanted = SETTINGS.optimisation
+    parameters = list(made.model.parameters())
+    decayed = [{"params": [p for p in parameters if p.ndim >= 2], "weight_decay": wanted.weight_decay}]
+    decayed.append({"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0})
+    optimizer = torch.optim.AdamW(decayed, betas=wanted.betas, eps=wanted.epsilon, foreach=False, fused=False)
+
+    def nats(rows: list[Row]) -> Any:
+        ids_BT = torch.from_numpy(np.stack([row.ids_T for row in rows]))
+        logits_BTV = made.model.lm_head(packed_hidden(made.model, ids_BT, [row.lengths for row in rows]))
+        return torch.nn.functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten(), reduction="sum")
+
+    made.model.train()
+    for step in range(SETTINGS.steps):
+        (nats(reader.rows(SETTINGS.batch)) / (SETTINGS.batch * (SETTINGS.sequence - 1))).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, wanted.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(wanted, step, SETTINGS.steps)
+        optimizer.step()
+        optimizer.zero_grad()
+    made.model.eval()
+    with torch.no_grad():
+        found = [
+            sum(nats([row]).item() for row in made.held_out[language])
+            / math.log(2)
+            / sum(int(corpora.token_bytes_V[row.ids_T[1:]].sum()) for row in made.held_out[language])
+            for language in LANGUAGES
+        ]
+    assert found == pytest.approx(done.losses.values_NT[3].tolist(), rel=1e-5)
+
+
+def test_the_worker_keeps_its_heap_unless_the_caller_says_otherwise(
+    corpora: ProxyCorpora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, str]] = []
+
+    def noted(command: list[str], **named: Any) -> None:
+        seen.append(named["env"])
+        raise CurationError("not started")
+
+    monkeypatch.setattr("training.curation.regmix.proxies.subprocess.Popen", noted)
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "4096")
+    with pytest.raises(CurationError, match="not started"):
+        run_proxies(MIXTURES, corpora, SETTINGS, tmp_path, 1)
+    assert seen[0]["MALLOC_MMAP_THRESHOLD_"] == HEAP["MALLOC_MMAP_THRESHOLD_"]
+    assert seen[0]["MALLOC_TRIM_THRESHOLD_"] == "4096"
