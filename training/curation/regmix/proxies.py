@@ -38,7 +38,8 @@ STAGE = "stage1"
 TEXT, PLAN, RUNS, LOG = "text.npz", "plan.json", "runs", "worker.log"
 ROOT = Path(__file__).resolve().parents[3]  # where `training` is imported from
 # The logits of a step are 4 MB, made and freed some times. By its own rule glibc gives them back to the system each time and takes them again, page
-# by page: a quarter of a run. These two stop it (32 MB is the most that the first may be); the numbers are the same. Other systems read neither.
+# by page: a tenth to a quarter of a run, as measured. These two stop it (older glibc takes no more than 32 MB for the first); losses are the same to the
+# bit. Other systems read neither.
 HEAP = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 
 
