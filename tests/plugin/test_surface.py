@@ -42,6 +42,22 @@ def test_a_plain_run_elsewhere_is_left_alone(tmp_path: Path) -> None:
     assert "gates:" not in result.stdout
 
 
+# The first gate's worker waits until a later gate of the other worker is reported.
+LATE = f"""
+import pathlib, time
+reported = pathlib.Path(__file__).with_name("reported")
+
+def pytest_runtest_setup(item):
+    until = time.monotonic() + 60
+    while item.name == {GATES[0]!r} and not reported.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+
+def pytest_runtest_logfinish(nodeid):
+    if nodeid.endswith({GATES[2]!r}):
+        reported.touch()
+"""
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory, warm_store: Path) -> Ran:
     """A run that the first gate stops."""
@@ -171,7 +187,7 @@ def test_a_pass_on_an_uncertified_ancestor_is_no_pass_for_a_script(ungated: Ran,
 def test_two_workers_reach_the_same_table(toy: Run, tmp_path: Path, whole: Ran) -> None:
     """Heading, values, verdicts and their order, although the gate that comes first is decided last."""
     pytest.importorskip("xdist")
-    (tmp_path / "late.py").write_text(f"import time\n\ndef pytest_runtest_setup(item):\n    time.sleep(2 * (item.name == {GATES[0]!r}))\n")
+    (tmp_path / "late.py").write_text(LATE)
     result = toy("-m", "stage1", "-n", "2", "-p", "late", environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"})
     assert result.returncode == 0, result.stdout
     table = table_of(result.stdout)
