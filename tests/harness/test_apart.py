@@ -18,6 +18,7 @@ from training.curation import documents as shards
 from training.curation.decontaminate import Ngrams
 from training.pretraining.sources import file_digest
 from training.recipe import CuratedText, Portion, WorldText, encode
+from training.recipes import defects
 from training.recipes import nano as recipes
 from training.windows import normalised
 
@@ -169,7 +170,7 @@ def test_a_suite_that_this_run_cannot_ask_is_left_out() -> None:
 
 def test_only_a_corpus_with_the_layer_is_held_against_the_text(nano: Profile) -> None:
     assert decontaminated(nano.stages["curation"].recipe)
-    assert not decontaminated(recipes.only(recipes.curation(), "url"))
+    assert not decontaminated(defects.only(recipes.curation(), "url"))
     assert not decontaminated(nano.stages["base"].recipe)
 
 

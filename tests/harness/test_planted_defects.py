@@ -14,6 +14,7 @@ from training.recipe import ContinuePretraining
 UNSURE = {
     "base.beats_trigram",
     "expand.same_bits",
+    "curation.uncontaminated",  # the sources that smol curates hold hardly a text that its suites ask
     *(f"{stage}.keeps_{what}" for stage in ("stage1", "stage2") for what in ("choice", "reading", "answers", "knowledge", "culture")),
     *(f"{stage}.keeps_{what}" for stage in ("stage1", "stage2") for what in ("inference", "sentiment", "translation")),
     *(f"{stage}.stays" for stage in ("stage1", "stage2")),

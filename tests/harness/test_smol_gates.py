@@ -45,6 +45,7 @@ SHAPES = {
         level={"": 0.001, "khm": 0.025, "tha": 0.012}, broken={"at_most": 0.05, "at_least": 0.0}, documents=DOCUMENTS
     ),
     "curation.duplicates_left": Shape(level=0.0, broken=0.02, documents=DOCUMENTS),
+    "curation.evaluation_left": Shape(level=0.0, broken=0.02, broken_spread=0.14, documents=DOCUMENTS),
     "curation.purity": Shape(level=0.9997, spread=0.005, broken=0.9, broken_spread=0.3, sizes=0.6, documents=DOCUMENTS),
     "perplexity.trigram_advantage": Shape(level=2.0, spread=0.36, broken=-1.0, sizes=0.5),
     "perplexity.bits_per_byte": Shape(
