@@ -79,6 +79,7 @@ def test_an_evaluation_takes_one_node_and_what_is_one_process_one_task(monkeypat
         assert "torch.distributed.run" not in command
 
 
+@pytest.mark.slow
 def test_two_nodes_build_one_artifact(slurm: Path, tmp_path: Path) -> None:
     small.write_text(tmp_path)
     alone = small.job(tmp_path / "alone", tmp_path)

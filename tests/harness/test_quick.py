@@ -98,6 +98,7 @@ def test_the_shipped_samples_are_todays_draw(name: str) -> None:
         assert committed[suite].differs(entry.ids) == ""
 
 
+@pytest.mark.slow
 def test_the_shipped_samples_of_smol_are_todays_draw(hub: Path) -> None:
     profile = profiles.load("smol")
     committed = quick.read(quick.path_of(profile))
