@@ -120,7 +120,7 @@ profile = Profile(
         ),
         "curation@no_war": Variant(
             stage="curation",
-            recipe=nano.filing_out(_curation, "war"),
+            recipe=defects.filing_out(_curation, "war"),
             expect_red=("curation.present.macro", "curation.keeps.war", "curation.most_language.macro"),
         ),
         "curation@greedy": Variant(

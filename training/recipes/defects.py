@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
+from training.curation.language import LanguageFilter
 from training.curation.regmix.files import with_mixture
 from training.recipe import ContinuePretraining, CurateCorpus, FromScratch
 
@@ -48,3 +49,9 @@ def with_settings(recipe: CurateCorpus, **settings: dict[str, Any]) -> CurateCor
     """The chain with some settings of its layers changed: layer = {setting: value}."""
     layers = tuple(dataclasses.replace(layer, **settings.get(layer.name, {})) for layer in recipe.chain.layers)
     return dataclasses.replace(recipe, chain=dataclasses.replace(recipe.chain, layers=layers))
+
+
+def filing_out(recipe: CurateCorpus, language: str) -> CurateCorpus:
+    """A language left out of those that the corpus wants."""
+    (wanted,) = (layer.languages for layer in recipe.chain.layers if isinstance(layer, LanguageFilter))
+    return with_settings(recipe, language={"languages": tuple(one for one in wanted if one != language)})

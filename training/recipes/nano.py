@@ -200,11 +200,6 @@ def cut_short(recipe: CurateCorpus) -> CurateCorpus:
     return with_settings(recipe, exact={"least_bytes": 24, "keep": "none"})
 
 
-def filing_out(recipe: CurateCorpus, language: str) -> CurateCorpus:
-    """A language left out of those that the corpus wants."""
-    return with_settings(recipe, language={"languages": tuple(name for name in LANGUAGES if name != language)})
-
-
 def greedy(recipe: CurateCorpus) -> CurateCorpus:
     """Pages a tenth alike are duplicates."""
     return with_settings(recipe, near={"threshold": 0.1})
