@@ -1,8 +1,7 @@
 """The warm process of the proxy runs: `python -m training.curation.regmix.worker DIRECTORY WORKERS`, started by proxies.py.
 
-It imports torch, makes the model that all runs start from and the rows they are judged on, judges that model once so that nothing is left to load,
-then forks a child a run. It computes on one thread and makes no gradient itself: torch survives a fork so, and not otherwise. A line of its output
-is the name of a run that has ended.
+It imports torch, makes the model that all runs start from and the rows they are judged on, then forks a child a run. It computes on one thread
+and makes no gradient itself: torch survives a fork so, and not otherwise. A line of its output is the name of a run that has ended.
 """
 
 from __future__ import annotations
@@ -49,7 +48,6 @@ def bench(settings: ProxySettings, corpora: ProxyCorpora) -> Bench:
     """The model with weights drawn from the seed, and the held-out rows: every held-out token once, but for what fills no row."""
     from training.models import load
     from training.pretraining import loop  # noqa: F401 -- what runs import, before they are forked
-    from training.pretraining.attention import use_attention
 
     model = load.new_model(
         settings.architecture, len(corpora.token_bytes_V), settings.seed, bos_token_id=corpora.end, eos_token_id=corpora.end
@@ -58,8 +56,6 @@ def bench(settings: ProxySettings, corpora: ProxyCorpora) -> Bench:
     for text in corpora.texts:
         reader = Stream([dataclasses.replace(text.held_out, budget=1)], settings.sequence, settings.seed)
         held_out[text.language] = reader.rows(len(text.held_out.ids_N) // settings.sequence)
-    use_attention(model, "packed")
-    bits_per_byte(model, held_out[corpora.texts[0].language][:1], corpora.token_bytes_V)
     return Bench(settings=settings, corpora=corpora, model=model, held_out=held_out)
 
 
