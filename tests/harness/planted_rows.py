@@ -160,10 +160,7 @@ def deviations(where: Places, purpose: str, weight: Floats, *, scaled: bool = Tr
 def planted(profile: Profile, gate: Gate, shape: Shape, state: State, luck: float = 0.0, margins: float = 3.0) -> tuple[Rows, Rows | None]:
     """A candidate's rows, and its reference's where the gate has one. `margins` is what a broken one loses that should keep or equal."""
     metric = metrics_of(profile.name)[gate.suite][gate.metric]
-    if metric.reducer:
-        raise NotImplementedError(
-            f"{gate.name}: rows of {metric.name}, which is no ratio of sums, cannot be planted: teach `planted` its columns"
-        )
+    assert not metric.reducer, f"{gate.name}: {metric.name} is no ratio of sums; teach `rows_of` its columns"
     if not luck:
         return _planted(profile, gate, metric, shape, state, margins, 0.0)
     found = contrast(gate, lookup(gate, *planted(profile, gate, shape, state, margins=margins)), metrics_of(profile.name))
